@@ -12,8 +12,8 @@
 //! changed, and those for a page when they themselves set a flag on it.
 //!
 //! So every write to a page that is not dirty goes through [`Ram::mark_dirty`] before it happens, whoever
-//! makes it. That is where pages can be kept as they were ([`Ram::freeze`], `frozen`), and why that costs
-//! nothing where pages are written again and again.
+//! makes it. That is where pages can be kept as they were ([`Ram::freeze`], `frozen`) or hashed as they were
+//! ([`Ram::set_unhashed`], `unhashed`), and why that costs nothing where pages are written again and again.
 //!
 //! # Safety argument
 //! `base..base+size` is mapped read-write from `new` until `drop` and nobody else holds a reference into
@@ -24,6 +24,7 @@
 mod frozen;
 mod page;
 mod page_set;
+mod unhashed;
 
 use std::io;
 
@@ -32,6 +33,7 @@ use frozen::Frozen;
 pub use frozen::{OutOfHostMemory, Pool};
 pub use page::{PAGE, PAGE_BITS};
 pub use page_set::PageSet;
+pub use unhashed::{PageHash, Unhashed};
 
 /// Physical address of the first byte of RAM on the QEMU `virt` board.
 pub const BASE: u64 = 0x8000_0000;
@@ -70,6 +72,8 @@ pub struct Ram {
     generation: u64,
     /// Pages as they were at the last [`Ram::freeze`]; `None`: nothing is frozen.
     frozen: Option<Box<Frozen>>,
+    /// Pages to be hashed as they were when a digest began; `None`: none has begun.
+    unhashed: Option<Box<Unhashed>>,
 }
 
 // SAFETY: the mapping belongs to this value alone and is not tied to a thread.
@@ -174,6 +178,7 @@ impl Ram {
             stale: Vec::new(),
             generation: 0,
             frozen: None,
+            unhashed: None,
         })
     }
 
@@ -306,11 +311,11 @@ impl Ram {
         self.flags[page] &= !flag;
     }
 
-    /// Notes that the page is about to be written. What is frozen of it is kept.
+    /// Notes that the page is about to be written. Frozen it is kept, unhashed it is hashed.
     #[inline]
     pub fn mark_dirty(&mut self, page: usize) {
         if self.flags[page] & DIRTY == 0 {
-            if self.frozen.is_some() {
+            if self.frozen.is_some() || self.unhashed.is_some() {
                 self.keep(page);
             }
             self.flags[page] |= DIRTY;
@@ -318,10 +323,15 @@ impl Ram {
         }
     }
 
-    /// The page, which is not dirty, is about to be written: if it is frozen, it is kept.
+    /// The page, which is not dirty, is about to be written: if it is frozen, it is kept, and if it is
+    /// unhashed, it is hashed.
     #[cold]
     #[inline(never)]
     fn keep(&mut self, page: usize) {
+        if let Some(mut unhashed) = self.unhashed.take() {
+            unhashed.hash(page, self.page(page));
+            self.unhashed = Some(unhashed);
+        }
         if let Some(mut frozen) = self.frozen.take() {
             frozen.keep(page, self.page(page));
             self.frozen = Some(frozen);
@@ -374,6 +384,22 @@ impl Ram {
         let mut frozen = Frozen::new(owed, pool);
         advise_large(frozen.untouched());
         self.frozen = Some(Box::new(frozen));
+    }
+
+    /// From now on a page of this set is hashed before its first write; `None`: no page is. What was unhashed
+    /// before is dropped. To be called between two runs.
+    ///
+    /// # Panics
+    /// If a page is dirty, since it could be written without notice: [`Ram::begin_round`] comes first.
+    pub fn set_unhashed(&mut self, unhashed: Option<Unhashed>) {
+        let is_clean = self.dirty.is_empty();
+        assert!(unhashed.is_none() || is_clean, "a round begins first");
+        self.unhashed = unhashed.map(Box::new);
+    }
+
+    /// The pages to be hashed as they were when a digest began; `None`: none has begun.
+    pub fn unhashed(&mut self) -> Option<&mut Unhashed> {
+        self.unhashed.as_deref_mut()
     }
 
     /// Drops what is frozen.
@@ -586,6 +612,36 @@ mod tests {
         ram.thaw();
         assert_eq!((ram.frozen(), ram.frozen_room()), (0, usize::MAX));
         assert_eq!([ram.load_u8(0), ram.load_u8(3 * PAGE)], [7, 9]);
+    }
+
+    #[test]
+    fn what_is_unhashed_is_hashed_as_it_was_whoever_writes() {
+        let mut ram = Ram::new(8 * PAGE as u64).unwrap();
+        for page in 0..5 {
+            ram.write(BASE + page * PAGE as u64, &[page as u8 + 1]).unwrap();
+        }
+        let mut pages = PageSet::new(8);
+        ram.begin_round(&mut pages);
+        pages.remove(2);
+        ram.freeze(pages.clone(), Pool::new(4).unwrap());
+        ram.set_unhashed(Some(Unhashed::new(pages, |page, content| {
+            u128::from(page) << 8 | u128::from(content[0])
+        })));
+        // A device writes across two pages, a hart to one twice, and one is placed. Page 2 is not unhashed.
+        ram.write(BASE + 2 * PAGE as u64 - 1, &[9, 9]).unwrap();
+        for value in [8, 9] {
+            ram.mark_dirty(3);
+            ram.store_u8(3 * PAGE, value);
+        }
+        ram.place(0, &[7; PAGE]);
+        let unhashed = ram.unhashed().unwrap();
+        assert_eq!(unhashed.hashed, [(1, 0x102), (3, 0x304), (0, 0x001)]);
+        assert_eq!((unhashed.pages.next(0), unhashed.pages.count()), (Some(4), 1));
+        // What is frozen is kept all the same.
+        assert_eq!(kept(&mut ram), [(0, 1), (3, 4), (1, 2)]);
+        ram.set_unhashed(None);
+        ram.mark_dirty(4);
+        assert!(ram.unhashed().is_none());
     }
 
     #[test]

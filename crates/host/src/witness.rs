@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use machine::{Ahead, Batch, Control, Copied, Cut, DiskRequest, Effect, Input, PageContent, Step, Stop};
+use machine::{Batch, Control, Copied, Cut, DiskRequest, Effect, Input, PageContent, Step, Stop};
 use replica::Guest;
 use replica::log::entry::Digest;
 
@@ -168,6 +168,18 @@ impl<G: Guest> Guest for Witness<G> {
         self.guest.digest()
     }
 
+    fn pages_to_hash(&self) -> u32 {
+        self.guest.pages_to_hash()
+    }
+
+    fn begin_digest(&mut self) {
+        self.guest.begin_digest();
+    }
+
+    fn hash_some(&mut self, budget: u32) -> Option<Digest> {
+        self.guest.hash_some(budget)
+    }
+
     fn pages_hashed(&self) -> u64 {
         self.guest.pages_hashed()
     }
@@ -216,10 +228,6 @@ impl<G: Guest> Guest for Witness<G> {
 
     fn pending_entropy(&self) -> Vec<u32> {
         self.guest.pending_entropy()
-    }
-
-    fn hash_some(&mut self, budget: u32) -> Ahead {
-        self.guest.hash_some(budget)
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! `clone [--memory GIB,GIB..] [--hot MIB] [--cuts N]`: the guest touches all of its memory, then writes to
 //! so many MiB of it for ever. Printed are the first round, the copying of a page, N cuts, what the guest
-//! does while pages are kept, and the first digest. What is done at once is told in time of the clock, as the
-//! guest stands meanwhile; pages and steps are told in processor time, which other load on the host disturbs
-//! less. Nothing is sent.
+//! does while pages are kept, and what digests take. What is done at once is told in time of the clock, as
+//! the guest stands meanwhile; pages and steps are told in processor time, which other load on the host
+//! disturbs less. Nothing is sent.
 
 #![allow(
     clippy::disallowed_types,
@@ -185,20 +185,32 @@ fn measure(gib: u64, hot_mib: u32, cuts: usize) -> Result<(), Box<dyn Error>> {
     let again = speed(&mut machine, 1000);
     println!("  million steps a second: {alone:.0} alone, {again:.0} again");
     println!("  in the 20 slices after a round {noticed:.0}, after a cut {slow:.0}");
-    let (ahead, time) = timed(|| machine.hash_some(COPIED));
-    print(
-        "a look ahead of a digest",
-        vec![time],
-        &format!(", {} pages left", ahead.left),
-    );
-    while !machine.hash_some(COPIED).is_over {}
-    let (_, time) = timed(|| machine.digest());
-    print(
-        "the digest after it",
-        vec![time],
-        &format!(", {} pages", machine.pages_hashed()),
-    );
+    measure_digests(&mut machine);
     Ok(())
+}
+
+/// A digest at once, and one that ends later than it begins, each after the guest has written its hot pages.
+fn measure_digests(machine: &mut Machine) {
+    let (_, time) = timed(|| machine.digest());
+    let pages = machine.pages_hashed();
+    print("a digest at once", vec![time], &format!(", {pages} pages"));
+    speed(machine, 200);
+    let (_, time) = timed(|| machine.begin_digest());
+    print("the begin of a digest", vec![time], "");
+    let (mut portions, mut slices, mut left) = (Vec::new(), Vec::new(), u32::MAX);
+    while left > 0 {
+        slices.push(timed(|| run(machine, SLICE)).1);
+        let (now, time) = timed(|| machine.hash_some(COPIED));
+        (left, _) = (now, portions.push(time));
+    }
+    let count = portions.len();
+    print("a portion of it", portions, &format!(", {count} portions"));
+    print("a slice of the guest before each", slices, "");
+    let (_, time) = timed(|| machine.end_digest());
+    let pages = machine.pages_hashed();
+    print("its end", vec![time], &format!(", {pages} pages"));
+    let slices = (0..100).map(|_| timed(|| run(machine, SLICE)).1);
+    print("a slice of the guest without it", slices.collect(), "");
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

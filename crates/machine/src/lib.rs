@@ -69,7 +69,7 @@ pub use hart::{
 };
 pub use input::{Control, DiskStatus, Input};
 pub use machine::{Machine, Stop};
-pub use pages::{Ahead, Copied};
+pub use pages::Copied;
 pub use snapshot::RestoreError;
 
 /// The machine's parts one by one, for the tests of a single device, for the fuzzer and for this crate's
@@ -85,6 +85,7 @@ pub mod parts {
             uart::{FIFO_BYTES, TYPED_MAX},
         },
         diff::{Difference, diff},
+        digest::page_digest,
         effect::Effects,
         irq::{IrqLines, Line},
         machine::QUANTUM,

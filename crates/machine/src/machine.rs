@@ -82,6 +82,8 @@ pub struct Machine {
     ram: Ram,
     /// What is known about the pages of `ram`: digests, and who has to hear of a change.
     pages: Pages,
+    /// The digests of all components but RAM at the step at which a digest has begun; `None`: none has.
+    begun: Option<Vec<Part>>,
     /// At least one hart, and as many as `config` says.
     harts: Vec<Hart>,
     /// Everything outside RAM that the harts can see.
@@ -223,21 +225,26 @@ impl Machine {
     }
 
     /// A digest of the whole state, but for effects that wait. It costs as much as was written since the last
-    /// digest but one.
+    /// digest but one. A digest that has begun goes on.
     pub fn digest(&mut self) -> Digest {
         digest::total(&self.parts())
     }
 
     /// The digest of each component, to name the one in which two machines differ.
     pub fn parts(&mut self) -> Vec<Part> {
-        let mut digester = Digester::default();
-        self.visit(&mut digester);
-        let mut parts = digester.into_parts();
+        let mut parts = self.parts_but_ram();
         parts.push(Part {
             name: "ram",
             digest: self.pages.digest(&mut self.ram),
         });
         parts
+    }
+
+    /// The digest of each component but RAM.
+    fn parts_but_ram(&mut self) -> Vec<Part> {
+        let mut digester = Digester::default();
+        self.visit(&mut digester);
+        digester.into_parts()
     }
 
     /// The first hart from the present turn on that can execute something.
@@ -356,6 +363,7 @@ impl Visit for Machine {
             engine: _,
             ram: _,
             pages: _,
+            begun: _,
             harts,
             board,
             now,

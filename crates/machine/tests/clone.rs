@@ -91,7 +91,7 @@ fn alone(case: &Case) -> (Machine, Host) {
 fn cloned(case: &Case, longest: u64) -> (usize, usize) {
     let seed = case.seed;
     let (mut expected, out) = alone(case);
-    let (mut clones, mut stood) = (0, 0);
+    let (mut clones, mut stood, mut digests) = (0, 0, 0);
     for (translate, zeal) in ENGINES {
         let engine = || engine(translate, zeal.then_some(seed | 7));
         let mut machine = Machine::new(case.config.clone(), engine()).unwrap();
@@ -121,8 +121,10 @@ fn cloned(case: &Case, longest: u64) -> (usize, usize) {
         assert_eq!(machine.parts(), expected.parts(), "seed {seed}, {translate:?}");
         assert_eq!(host.out, out.out);
         clones += cloner.clones;
+        digests += cloner.digests;
         assert_eq!(cloner.overflows, 0);
     }
+    assert!(digests > 10, "only {digests} digests ended later than they began");
     (clones, stood)
 }
 
@@ -140,7 +142,7 @@ fn a_machine_that_is_cloned_goes_on_as_one_that_is_not_and_so_does_the_clone() {
 #[test]
 fn a_machine_that_writes_everything_stands_when_the_pool_is_full_and_loses_nothing() {
     let (mut all, mut stood) = (0, 0);
-    for (harts, seed) in [(1, 11), (2, 12)] {
+    for (harts, seed) in [(1, 11), (2, 12), (4, 13)] {
         let mut config = config(harts, sweeping());
         config.memory = 32 << 20;
         let (clones, stops) = cloned(&Case::new(config, seed), 5000);

@@ -113,6 +113,7 @@ fn looking_changes_nothing() {
         other.forget();
         other.begin_round();
         other.copy_owed(&mut Batch::new(PAGE), 50);
+        other.begin_digest();
         other.hash_some(5);
     }
     host.run(&mut other, STEPS);

@@ -6,7 +6,8 @@ use crate::time::Span;
 /// Steps between two digests unless the options say otherwise: a few tens of digests a second. Each hashes
 /// what was written since the one before the last, which costs less than a hundredth of the guest's speed.
 pub const DIGEST_EVERY_DEFAULT: u64 = 50_000_000;
-/// For each time that a digest has hashed so many pages of memory, the next one comes an interval later.
+/// For each time that a digest has hashed so many pages of memory, the next one comes an interval later. One
+/// that may have to hash more ends later than it begins: no digest takes longer than this at once.
 pub const DIGEST_PAGES: u64 = 1250;
 /// Most intervals by which a digest is put off in that way.
 pub const DIGEST_PAUSE_MAX: u64 = 3;
@@ -199,8 +200,10 @@ pub const CATCH_UP_IN_VAIN: Span = Span(
 /// An apprentice that has not caught up by then is given up, however close it has come. One that comes closer
 /// evenly, by a tenth of what it lacked in each [`CATCH_UP_PATIENCE`], lacks nothing after ten of them.
 pub const CATCH_UP_LONGEST: Span = Span(CATCH_UP_IN_VAIN.0 + 9 * CATCH_UP_PATIENCE.0);
-/// Pages hashed ahead of a digest in one slice.
-pub const HASH_PAGES: u32 = 250;
+/// Pages hashed in one slice of a digest that has begun: less than a tenth of the slice's time. While the
+/// guest has nothing to do, or a replay has come to the entry with the digest, one such portion follows the
+/// other, and what comes meanwhile waits for one.
+pub const HASH_PAGES: u32 = 180;
 
 /// A primary whose backup does not answer its dismissal asks the arbiter after one timeout; after so many,
 /// the operator hears that neither has answered.

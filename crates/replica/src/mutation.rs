@@ -46,6 +46,8 @@ pub enum Mutation {
     NoticeIsLeaseEnd,
     /// A page that is owed is overwritten after the cut without being kept.
     PageNotKept,
+    /// A page is overwritten after the begin of a digest without being hashed as it was.
+    PageNotHashed,
     /// A page that was written between two rounds is not owed for it.
     PageForgotten,
     /// An apprentice becomes a member as soon as it has the state, however far it is behind and whatever the

@@ -155,7 +155,7 @@ fn a_damaged_file_is_reported_with_its_offset() {
         wrong(8, 9),
         LogError::Version {
             found: 9,
-            wanted: codec::VERSION
+            oldest: codec::VERSION_OLDEST_REPLAYED
         }
     );
     assert_eq!(wrong(40, 0xee), LogError::HeaderChecksum);

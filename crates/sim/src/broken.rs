@@ -84,7 +84,7 @@ fn without_notices(options: &mut Options) {
 }
 
 /// All variants.
-pub const VARIANTS: [Broken; 41] = [
+pub const VARIANTS: [Broken; 42] = [
     variant(
         "output released before the ack",
         "FT 2.2-c",
@@ -152,6 +152,7 @@ pub const VARIANTS: [Broken; 41] = [
         "FT 3.4-a",
         Mutation::DiskOverlap,
     ),
+    variant("page overwritten and not hashed", "0099", Mutation::PageNotHashed),
     clone("page overwritten and not kept", "FT 3.1-a", Mutation::PageNotKept),
     clone("page of a round forgotten", "FT 3.1-a", Mutation::PageForgotten),
     clone(

@@ -11,7 +11,7 @@ use std::{
 };
 
 use machine::Stop;
-use machine::{Ahead, Batch, Copied, Cut, DiskRequest, Effect, Input, PageContent, PowerState, Step};
+use machine::{Batch, Copied, Cut, DiskRequest, Effect, Input, PageContent, PowerState, Step};
 use replica::{Digest, Guest, guest::outputs::Outputs};
 
 use toy::hash::{mix, mix_bytes};
@@ -270,6 +270,18 @@ impl<G: Subject> Guest for Watched<G> {
         self.inner.digest()
     }
 
+    fn pages_to_hash(&self) -> u32 {
+        self.inner.pages_to_hash()
+    }
+
+    fn begin_digest(&mut self) {
+        self.inner.begin_digest();
+    }
+
+    fn hash_some(&mut self, budget: u32) -> Option<Digest> {
+        self.inner.hash_some(budget)
+    }
+
     fn console_room(&self, port: u8) -> usize {
         self.inner.console_room(port)
     }
@@ -333,9 +345,5 @@ impl<G: Subject> Guest for Watched<G> {
 
     fn pending_entropy(&self) -> Vec<u32> {
         self.inner.pending_entropy()
-    }
-
-    fn hash_some(&mut self, budget: u32) -> Ahead {
-        self.inner.hash_some(budget)
     }
 }

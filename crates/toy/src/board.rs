@@ -9,8 +9,7 @@ use std::collections::VecDeque;
 
 use machine::Stop;
 use machine::{
-    Ahead, Batch, Clock, Copied, Cut, DiskOperation, DiskRequest, Effect, Input, PageContent, PowerState,
-    Step,
+    Batch, Clock, Copied, Cut, DiskOperation, DiskRequest, Effect, Input, PageContent, PowerState, Step,
 };
 use replica::log::bytes::{Malformed, Reader, Writer};
 use replica::mutation::{self, Mutation};
@@ -133,6 +132,19 @@ pub struct Toy<P> {
     pub board: Board,
     /// What runs on the board.
     pub program: P,
+    /// The digest of program and board when a digest began; `None`: none has begun.
+    begun: Option<Digest>,
+}
+
+impl<P> Toy<P> {
+    /// A toy at step 0 on which this program runs.
+    pub fn that_runs(program: P) -> Toy<P> {
+        Toy {
+            board: Board::default(),
+            program,
+            begun: None,
+        }
+    }
 }
 
 impl<P: Program> Guest for Toy<P> {
@@ -176,11 +188,22 @@ impl<P: Program> Guest for Toy<P> {
     }
 
     fn digest(&mut self) -> Digest {
-        let mut digest = self.program.digest(&self.board);
-        if let Some((_, value)) = digest.parts.first_mut() {
-            *value = mix(*value, self.board.memory.hash());
-        }
-        digest
+        let memory = self.board.memory.hash();
+        with_memory(self.program.digest(&self.board), memory)
+    }
+
+    fn pages_to_hash(&self) -> u32 {
+        self.board.memory.pages_to_hash()
+    }
+
+    fn begin_digest(&mut self) {
+        self.begun = Some(self.program.digest(&self.board));
+        self.board.memory.begin_digest();
+    }
+
+    fn hash_some(&mut self, budget: u32) -> Option<Digest> {
+        let memory = self.board.memory.hash_some(budget)?;
+        Some(with_memory(self.begun.take()?, memory))
     }
 
     fn console_room(&self, _: u8) -> usize {
@@ -244,13 +267,14 @@ impl<P: Program> Guest for Toy<P> {
     fn pending_entropy(&self) -> Vec<u32> {
         self.program.pending_entropy()
     }
+}
 
-    fn hash_some(&mut self, _: u32) -> Ahead {
-        Ahead {
-            left: 0,
-            is_over: true,
-        }
+/// The digest of a toy from that of its program and board, and the hash of its memory.
+fn with_memory(mut digest: Digest, memory: u64) -> Digest {
+    if let Some((_, value)) = digest.parts.first_mut() {
+        *value = mix(*value, memory);
     }
+    digest
 }
 
 /// Writes everything of a board but its memory, and effects, of which there are none at a cut.

@@ -1,21 +1,24 @@
 //! `Memory`: the toy's pages, small and few, with what a clone needs of them.
 //!
 //! The board writes a little into them whenever something happens; no program reads them, but the digest
-//! does, so that a page which a clone loses or doubles is found out. Rounds, the cut and the kept copies are
-//! those of `machine::Machine`, in as few lines as show what is meant (`hart/src/ram`,
-//! `machine/src/machine/memory`).
+//! does, so that a page which a clone loses or doubles is found out. Rounds, the cut, the kept copies and the
+//! digest that ends later than it begins are those of `machine::Machine`, in as few lines as show what is
+//! meant (`hart/src/ram`, `machine/src/machine/memory`, `machine/src/pages`).
 
 use std::collections::BTreeMap;
 
 use machine::{Batch, Copied, PageContent};
 use replica::mutation::{self, Mutation};
 
-use crate::hash::mix_bytes;
+use crate::hash::{mix, mix_bytes};
 
 /// Bytes of a page.
 pub const PAGE: usize = 64;
 /// How many pages there are.
 pub const PAGES: u32 = 64;
+/// Pages of a real computer for which one of the toy's stands when digests count pages: a digest of more than
+/// a few takes a while.
+const WEIGHT: u32 = 180;
 
 /// The toy's memory. Sets of pages are bits of a number.
 #[derive(Clone, Debug)]
@@ -31,6 +34,13 @@ pub struct Memory {
     kept: Option<BTreeMap<u32, [u8; PAGE]>>,
     /// How many pages may be kept.
     room: u32,
+    /// The hash of each page when it was hashed last.
+    hashes: Vec<u64>,
+    /// Pages that were written since they were hashed.
+    stale: u64,
+    /// The digest that has begun: the pages that are not hashed and are still as they were, and the hashes of
+    /// all others as of the begin; `None`: none has begun.
+    begun: Option<(u64, Vec<u64>)>,
 }
 
 impl Default for Memory {
@@ -42,6 +52,9 @@ impl Default for Memory {
             owed: None,
             kept: None,
             room: 0,
+            hashes: vec![mix_bytes(0, &[0; PAGE]); PAGES as usize],
+            stale: 0,
+            begun: None,
         }
     }
 }
@@ -56,8 +69,10 @@ impl Memory {
         let page = (value >> 16) as u32 % PAGES;
         let at = 8 * ((value >> 32) as usize % (PAGE / 8));
         self.keep(page);
+        self.hash_before_write(page);
         self.ever |= bit(page);
         self.dirty |= bit(page);
+        self.stale |= bit(page);
         for (byte, new) in self.pages[page as usize][at..at + 8]
             .iter_mut()
             .zip(value.to_le_bytes())
@@ -77,10 +92,51 @@ impl Memory {
         }
     }
 
+    /// A page is about to be written: the digest that has begun needs its hash as it is now.
+    fn hash_before_write(&mut self, page: u32) {
+        if let Some((unhashed, hashes)) = &mut self.begun
+            && *unhashed & bit(page) != 0
+            && !mutation::is(Mutation::PageNotHashed)
+        {
+            *unhashed &= !bit(page);
+            hashes[page as usize] = mix_bytes(0, &self.pages[page as usize]);
+        }
+    }
+
     /// A number that stands for the content of all pages.
     #[must_use]
-    pub fn hash(&self) -> u64 {
-        self.pages.iter().fold(0, |hash, page| mix_bytes(hash, page))
+    pub fn hash(&mut self) -> u64 {
+        for page in (0..PAGES).filter(|page| self.stale & bit(*page) != 0) {
+            self.hashes[page as usize] = mix_bytes(0, &self.pages[page as usize]);
+        }
+        self.stale = 0;
+        sum(&self.hashes)
+    }
+
+    /// See [`replica::Guest::pages_to_hash`].
+    #[must_use]
+    pub fn pages_to_hash(&self) -> u32 {
+        WEIGHT * self.stale.count_ones()
+    }
+
+    /// See [`replica::Guest::begin_digest`].
+    pub fn begin_digest(&mut self) {
+        self.begun = Some((self.stale, self.hashes.clone()));
+    }
+
+    /// See [`replica::Guest::hash_some`].
+    pub fn hash_some(&mut self, budget: u32) -> Option<u64> {
+        let (unhashed, hashes) = self.begun.as_mut()?;
+        for _ in 0..budget / WEIGHT {
+            let Some(page) = (0..PAGES).find(|page| *unhashed & bit(*page) != 0) else {
+                break;
+            };
+            *unhashed &= !bit(page);
+            hashes[page as usize] = mix_bytes(0, &self.pages[page as usize]);
+        }
+        let is_over = *unhashed == 0;
+        let begun = is_over.then(|| self.begun.take()).flatten();
+        begun.map(|(_, hashes)| sum(&hashes))
     }
 
     /// See [`replica::Guest::begin_round`].
@@ -164,15 +220,24 @@ impl Memory {
     /// # Errors
     /// There is no such page.
     pub fn place(&mut self, page: u32, content: PageContent<'_>) -> Result<(), String> {
-        let here = self.pages.get_mut(page as usize);
-        let here = here.ok_or_else(|| format!("there is no page {page}"))?;
+        if page >= PAGES {
+            return Err(format!("there is no page {page}"));
+        }
+        self.hash_before_write(page);
+        let here = &mut self.pages[page as usize];
         match content {
             PageContent::Zero => here.fill(0),
             PageContent::Bytes(bytes) => here.copy_from_slice(bytes),
         }
         self.ever |= bit(page);
+        self.stale |= bit(page);
         Ok(())
     }
+}
+
+/// One number for the hashes of all pages.
+fn sum(hashes: &[u64]) -> u64 {
+    hashes.iter().fold(0, |sum, hash| mix(sum, *hash))
 }
 
 fn push(batch: &mut Batch, page: u32, content: &[u8; PAGE]) {
@@ -186,7 +251,35 @@ fn push(batch: &mut Batch, page: u32, content: &[u8; PAGE]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hash::mix;
+
+    #[test]
+    fn a_digest_that_ends_later_is_of_its_begin() {
+        for seed in 0..200 {
+            let mut memory = Memory::default();
+            let mut number = mix(seed, 7);
+            let mut stir = |memory: &mut Memory, times: u64| {
+                for _ in 0..times {
+                    number = mix(number, 1);
+                    memory.stir(number);
+                }
+            };
+            stir(&mut memory, seed % 90);
+            assert_eq!(memory.hash_some(WEIGHT), None);
+            let at_begin = memory.clone().hash();
+            memory.begin_digest();
+            let found = loop {
+                stir(&mut memory, seed % 3);
+                if seed % 5 == 0 {
+                    let twice = memory.hash() % 2;
+                    stir(&mut memory, 1 + twice);
+                }
+                if let Some(found) = memory.hash_some(WEIGHT) {
+                    break found;
+                }
+            };
+            assert_eq!(found, at_begin, "seed {seed}");
+        }
+    }
 
     #[test]
     fn what_is_copied_in_rounds_and_kept_at_the_cut_is_the_memory_at_the_cut() {

@@ -80,20 +80,17 @@ impl Toy<Server> {
     /// A server at step 0; equal seeds give equal servers.
     #[must_use]
     pub fn boot(seed: u64) -> Toy<Server> {
-        Toy {
-            board: Board::default(),
-            program: Server {
-                hash: mix(seed, 1),
-                tasks: VecDeque::from([Task::Print, Task::Disk, Task::Disk, Task::Print]),
-                work: 1000,
-                timer: None,
-                tick: TICK,
-                answered: 0,
-                last_reply: Vec::new(),
-                entropy_wanted: false,
-                wishes: 0,
-            },
-        }
+        Toy::that_runs(Server {
+            hash: mix(seed, 1),
+            tasks: VecDeque::from([Task::Print, Task::Disk, Task::Disk, Task::Print]),
+            work: 1000,
+            timer: None,
+            tick: TICK,
+            answered: 0,
+            last_reply: Vec::new(),
+            entropy_wanted: false,
+            wishes: 0,
+        })
     }
 
     /// A number that stands for the state.

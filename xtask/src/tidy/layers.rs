@@ -95,6 +95,7 @@ const ORDERS: &[(&str, &[&str])] = &[
             "guest/computer",
             "guest/replay",
             "guest/playback",
+            "guest/digests",
             "guest/framing",
             "guest/record",
             "peer/handshake",

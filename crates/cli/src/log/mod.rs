@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use machine::Input;
-use replica::{End, Entry, EntryKind, Header, ImageId, LogReader, Mark};
+use replica::{Digest, End, Entry, EntryKind, Header, ImageId, LogReader, Mark};
 
 use crate::args::LogCommand;
 use objects::hex;
@@ -168,16 +168,19 @@ fn describe(kind: &EntryKind) -> String {
         EntryKind::Input(Input::Control(control)) => format!("control  {control:?}"),
         EntryKind::Output { check } => format!("output   {check:08x}"),
         EntryKind::Progress => "progress".into(),
-        EntryKind::Digest(digest) => {
-            let parts = digest
-                .parts
-                .iter()
-                .map(|(name, value)| format!("{name}={value:016x}"));
-            format!("digest   {}", parts.collect::<Vec<_>>().join(" "))
-        }
+        EntryKind::Digest(digest) => format!("digest  {}", describe_digest(digest)),
+        EntryKind::DigestBegins => "digest   begins".into(),
+        EntryKind::DigestEnds(digest) => format!("digest   ends{}", describe_digest(digest)),
         EntryKind::Mark(mark) => describe_mark(mark),
         EntryKind::Off(state) => format!("off      {state:?}"),
     }
+}
+
+fn describe_digest(digest: &Digest) -> String {
+    let parts = digest.parts.iter();
+    parts
+        .map(|(name, value)| format!(" {name}={value:016x}"))
+        .collect()
 }
 
 fn describe_mark(mark: &Mark) -> String {

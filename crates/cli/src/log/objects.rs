@@ -20,6 +20,8 @@ pub fn word(kind: &EntryKind) -> &'static str {
         EntryKind::Output { .. } => "output",
         EntryKind::Progress => "progress",
         EntryKind::Digest(_) => "digest",
+        EntryKind::DigestBegins => "digest-begins",
+        EntryKind::DigestEnds(_) => "digest-ends",
         EntryKind::Mark(Mark::Guarded { .. }) => "guarded",
         EntryKind::Mark(Mark::HandedOver { .. }) => "handover",
         EntryKind::Mark(Mark::Quiesce) => "quiesce",
@@ -58,8 +60,8 @@ fn fields(kind: &EntryKind) -> Value {
         EntryKind::Input(Input::Entropy { bytes }) => json!({"bytes": bytes.len()}),
         EntryKind::Input(Input::Control(control)) => json!({"control": control_word(*control)}),
         EntryKind::Output { check } => json!({"check": format!("{check:08x}")}),
-        EntryKind::Progress => json!({}),
-        EntryKind::Digest(digest) => {
+        EntryKind::Progress | EntryKind::DigestBegins => json!({}),
+        EntryKind::Digest(digest) | EntryKind::DigestEnds(digest) => {
             let parts = digest.parts.iter();
             let parts: Map<String, Value> = parts
                 .map(|(name, value)| (name.clone(), format!("{value:016x}").into()))

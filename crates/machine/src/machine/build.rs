@@ -41,6 +41,7 @@ impl Machine {
         Ok(Machine {
             engine,
             pages: Pages::new(ram.pages()),
+            begun: None,
             ram,
             harts: start(&config, layout.as_ref()),
             board: Board::new(&config),

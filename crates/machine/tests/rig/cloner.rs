@@ -7,13 +7,13 @@
 #![allow(dead_code, reason = "each test program uses its own part")]
 
 use hart::Engine;
-use machine::{Batch, Boot, Copied, Machine, PAGE, Part, limits::FROZEN_RESERVE};
+use machine::{Batch, Boot, Copied, Digest, Machine, PAGE, Part, limits::FROZEN_RESERVE, parts::page_digest};
 
 /// What the machine was at the cut.
 struct Cut {
     state: Vec<u8>,
-    /// The digests of its parts.
-    parts: Vec<Part>,
+    /// The digests of its parts; `None`: a digest of them has begun at the cut, and ends with the clone.
+    parts: Option<Vec<Part>>,
     /// All of RAM, if that is asked for.
     memory: Vec<u8>,
 }
@@ -28,10 +28,15 @@ pub struct Cloner {
     target: Option<Machine>,
     /// What the machine was at the cut; `None` before it.
     cut: Option<Cut>,
+    /// The digest of all of RAM, by the book, when a digest began that has not ended; `None`: none has begun,
+    /// or it is that of the cut.
+    begun: Option<Digest>,
     /// How many clones were finished.
     pub clones: usize,
     /// How many clones overran their pool.
     pub overflows: usize,
+    /// How many digests that had begun before were compared, those of clones not counted.
+    pub digests: usize,
 }
 
 impl Cloner {
@@ -41,8 +46,10 @@ impl Cloner {
             is_thorough,
             target: None,
             cut: None,
+            begun: None,
             clones: 0,
             overflows: 0,
+            digests: 0,
         }
     }
 
@@ -74,9 +81,7 @@ impl Cloner {
             self.give_up(machine);
             return None;
         }
-        if self.below(4) == 0 {
-            machine.hash_some(self.below(50) as u32);
-        }
+        self.digest(machine);
         if self.cut.is_none() && self.below(pace) == 0 && !machine.has_effects() {
             self.cut(machine);
             // Nothing may be wrong with a clone whose machine does not run meanwhile, either.
@@ -91,11 +96,40 @@ impl Cloner {
         self.copy(machine, max)
     }
 
+    /// Goes on with a digest that has begun, or ends it. In a thorough test, begins one if there is none.
+    fn digest(&mut self, machine: &mut Machine) {
+        match self.below(16) {
+            0..4 => drop(machine.hash_some(self.below(50) as u32)),
+            4 if self.has_begun_at_cut() => {}
+            4 => {
+                let parts = machine.end_digest();
+                let ram = parts.and_then(|parts| parts.last().map(|part| part.digest));
+                let begun = self.begun.take();
+                assert!(begun.is_none() || ram == begun, "at {}", machine.now());
+                self.digests += usize::from(begun.is_some());
+            }
+            5 if self.is_thorough && self.begun.is_none() && !self.has_begun_at_cut() => {
+                machine.begin_digest();
+                let digests = (0..machine.pages()).map(|page| {
+                    let content = machine.read_page(page).unwrap_or_default();
+                    page_digest(page, content)
+                });
+                self.begun = Some(Digest(digests.fold(0, u128::wrapping_add)));
+            }
+            _ => {}
+        }
+    }
+
+    fn has_begun_at_cut(&self) -> bool {
+        self.cut.as_ref().is_some_and(|cut| cut.parts.is_none())
+    }
+
     /// Ends the clone that is under way, if there is one. To be called before another machine takes the place
     /// of this one: it would know nothing of the clone.
     pub fn give_up(&mut self, machine: &mut Machine) {
         machine.thaw();
-        (self.target, self.cut) = (None, None);
+        machine.end_digest();
+        (self.target, self.cut, self.begun) = (None, None, None);
     }
 
     fn begin(&mut self, machine: &mut Machine, engine: Box<dyn Engine>) {
@@ -119,11 +153,14 @@ impl Cloner {
         for page in (0..machine.pages()).filter(|_| self.is_thorough) {
             memory.extend_from_slice(machine.read_page(page).unwrap_or_default());
         }
-        self.cut = Some(Cut {
-            state,
-            memory,
-            parts: machine.parts(),
-        });
+        let parts = if self.below(2) == 0 {
+            self.begun = None;
+            machine.begin_digest();
+            None
+        } else {
+            Some(machine.parts())
+        };
+        self.cut = Some(Cut { state, memory, parts });
     }
 
     /// Copies at most so many pages, and finishes the clone if these were the last ones.
@@ -157,7 +194,8 @@ impl Cloner {
                 "page {page} is not as at the cut"
             );
         }
-        assert_eq!(target.parts(), cut.parts, "the clone at {}", target.now());
+        let parts = cut.parts.or_else(|| machine.end_digest());
+        assert_eq!(Some(target.parts()), parts, "the clone at {}", target.now());
         assert_eq!(target.pages_hashed(), 0, "what was placed is hashed");
         self.clones += 1;
         Some(target)

@@ -91,7 +91,7 @@ pub struct Source {
     cut_at: Option<Time>,
     /// Since when the guest stands because hardly more pages can be kept; `None`: it does not.
     stands: Option<Time>,
-    /// Is the next digest of the log to be taken as soon as it costs no pause?
+    /// Is the next digest of the log to be taken as soon as none has begun that has not ended?
     wants_digest: bool,
     /// Digests since the cut that the apprentice has found equal.
     digests: u64,
@@ -395,6 +395,8 @@ pub struct Owner {
     pub waits: bool,
     /// Has the guest a backup besides?
     pub is_followed: bool,
+    /// Has a digest begun in the log that has not ended?
+    pub hashes: bool,
 }
 
 fn abandoned(why: &str) -> End {

@@ -2,7 +2,7 @@
 //!
 //! Everything here only passes calls on, and must not change what the machine computes.
 
-use machine::{Ahead, Batch, Copied, Cut, DiskRequest, Effect, Input, Machine, PageContent, Step, Stop};
+use machine::{Batch, Copied, Cut, DiskRequest, Effect, Input, Machine, PageContent, Part, Step, Stop};
 
 use crate::guest::Guest;
 use crate::log::entry::Digest;
@@ -29,14 +29,20 @@ impl Guest for Machine {
     }
 
     fn digest(&mut self) -> Digest {
-        let parts = self.parts();
-        // Half of each digest is enough to notice a difference, and makes the entry half as long.
-        Digest {
-            parts: parts
-                .into_iter()
-                .map(|part| (part.name.to_owned(), low_half(part.digest.0)))
-                .collect(),
-        }
+        halves(self.parts())
+    }
+
+    fn pages_to_hash(&self) -> u32 {
+        Machine::pages_to_hash(self)
+    }
+
+    fn begin_digest(&mut self) {
+        Machine::begin_digest(self);
+    }
+
+    fn hash_some(&mut self, budget: u32) -> Option<Digest> {
+        let is_over = Machine::hash_some(self, budget) == 0;
+        is_over.then(|| self.end_digest()).flatten().map(halves)
     }
 
     fn console_room(&self, port: u8) -> usize {
@@ -95,13 +101,15 @@ impl Guest for Machine {
     fn pending_entropy(&self) -> Vec<u32> {
         Machine::pending_entropy(self)
     }
-
-    fn hash_some(&mut self, budget: u32) -> Ahead {
-        Machine::hash_some(self, budget)
-    }
 }
 
-fn low_half(digest: u128) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = digest.to_le_bytes();
-    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+/// Half of each digest is enough to notice a difference, and makes the entry half as long.
+fn halves(parts: Vec<Part>) -> Digest {
+    let half = |part: Part| {
+        let [a, b, c, d, e, f, g, h, ..] = part.digest.0.to_le_bytes();
+        (part.name.to_owned(), u64::from_le_bytes([a, b, c, d, e, f, g, h]))
+    };
+    Digest {
+        parts: parts.into_iter().map(half).collect(),
+    }
 }

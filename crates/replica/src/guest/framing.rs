@@ -84,13 +84,15 @@ impl Log {
     }
 
     /// Appends an entry and gives its number; 0 if nobody wants the log.
-    pub fn append(&mut self, now: Time, metrics: &mut Metrics, entry: &Entry) -> Seq {
+    pub fn append(&mut self, now: Time, metrics: &mut Metrics, at: Step, kind: EntryKind) -> Seq {
         if !self.wanted {
             return Seq(0);
         }
         metrics.entries += 1;
+        let is_digest = matches!(kind, EntryKind::Digest(_) | EntryKind::DigestEnds(_));
+        metrics.digests += u64::from(is_digest);
         self.oldest.get_or_insert(now);
-        let seq = self.encoder.push(entry);
+        let seq = self.encoder.push(&Entry { at, kind });
         if self.encoder.bytes() >= limits::FRAME_BYTES_CLOSE {
             self.closed.extend(self.encoder.finish());
         }
@@ -116,14 +118,7 @@ impl Log {
     /// Hands out everything as frames, and has the log cover the steps up to `at`.
     pub fn flush(&mut self, now: Time, metrics: &mut Metrics, at: Step) -> VecDeque<Frame> {
         if self.wanted && at > self.encoder.step() {
-            self.append(
-                now,
-                metrics,
-                &Entry {
-                    at,
-                    kind: EntryKind::Progress,
-                },
-            );
+            self.append(now, metrics, at, EntryKind::Progress);
         }
         self.closed.extend(self.encoder.finish());
         self.oldest = None;

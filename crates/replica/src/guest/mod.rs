@@ -3,12 +3,14 @@
 //! `Machine` implements the trait (`computer`), and so does the simulator's toy. `record` injects what comes
 //! from the world and appends it to the log, which `framing` makes frames of, `replay` injects what stands in
 //! a log and `playback` a whole file of it; nobody else may inject. `clock` is the guest's time of day,
-//! `outputs` tells which effects others can see, `disks` the order of requests. The roles use all of these.
+//! `outputs` tells which effects others can see, `disks` the order of requests, `digests` when the log gets a
+//! digest. The roles use all of these.
 //!
 //! Nothing here knows a peer, or decides whether an output may leave.
 
 pub mod clock;
 mod computer;
+pub mod digests;
 pub mod disks;
 pub mod framing;
 pub mod outputs;
@@ -17,7 +19,7 @@ pub mod record;
 pub mod replay;
 
 use crate::log::entry::Digest;
-use machine::{Ahead, Batch, Copied, Cut, Effect, Input, PageContent, Step, Stop};
+use machine::{Batch, Copied, Cut, Effect, Input, PageContent, Step, Stop};
 
 /// A deterministic computer: state is a function of the configuration and of the inputs at their steps.
 pub trait Guest {
@@ -32,8 +34,15 @@ pub trait Guest {
     fn now(&self) -> Step;
     /// `mtime` at the present step, in ticks of 100 ns.
     fn mtime(&self) -> u64;
-    /// The digest at the present step.
+    /// The digest at the present step. One that has begun goes on.
     fn digest(&mut self) -> Digest;
+    /// How many pages of memory a digest would hash now, at most.
+    fn pages_to_hash(&self) -> u32;
+    /// Begins a digest of the state at the present step, between two runs. One that had begun is dropped.
+    fn begin_digest(&mut self);
+    /// Hashes at most `budget` pages of the digest that has begun, and ends it if none is left: gives the
+    /// digest at the step of its begin. `None`: some are left, or none has begun.
+    fn hash_some(&mut self, budget: u32) -> Option<Digest>;
     /// How many bytes of console input the guest takes now without losing any. Nothing but such an input
     /// makes it less.
     fn console_room(&self, port: u8) -> usize;
@@ -76,6 +85,4 @@ pub trait Guest {
     fn adopt(&mut self, state: &[u8]) -> Result<(), String>;
     /// The guest's wishes for entropy that have no answer, in order.
     fn pending_entropy(&self) -> Vec<u32>;
-    /// Hashes up to `budget` pages ahead of the next digest, so that this takes no pause.
-    fn hash_some(&mut self, budget: u32) -> Ahead;
 }

@@ -9,11 +9,12 @@ use std::collections::VecDeque;
 use machine::{Cut, DiskOperation, Effect, Input, PowerState, Step, Stop};
 
 use crate::guest::Guest;
-use crate::guest::clock::{GuestClock, Speed, next_multiple};
+use crate::guest::clock::{GuestClock, Speed};
+use crate::guest::digests::Digests;
 use crate::guest::outputs::{Outputs, Outward};
 use crate::limits;
 use crate::log::codec::{Encoder, Frame};
-use crate::log::entry::{Entry, EntryKind, Mark, Seq, check};
+use crate::log::entry::{EntryKind, Mark, Seq, check};
 use crate::log::header::Header;
 use crate::metrics::Metrics;
 use crate::options::Options;
@@ -63,8 +64,8 @@ pub struct Recorder {
     typed_waits: bool,
     /// What the guest did at the end of its last slice.
     activity: Activity,
-    /// Steps between two digests, and the step of the next one; `None`: the log gets no digests.
-    digest: Option<(u64, Step)>,
+    /// When the log gets digests.
+    pub digests: Digests,
 }
 
 impl Recorder {
@@ -81,7 +82,7 @@ impl Recorder {
             typed_bytes: 0,
             typed_waits: false,
             activity: Activity::Runs,
-            digest: digest_every.map(|every| (every, next_multiple(step, every))),
+            digests: Digests::new(digest_every, step),
         }
     }
 
@@ -164,9 +165,15 @@ impl Recorder {
         self.inbox.push_back(input);
     }
 
-    /// When the guest wants to run next: at once, at a time, or only when an input comes (`None`).
+    /// When there is something to do in a slice: at once, at a time, or only when an input comes (`None`).
     #[must_use]
-    pub fn wake(&self) -> Option<Time> {
+    pub fn due(&self) -> Option<Time> {
+        let digest = self.digests.begun.then_some(Time(0));
+        digest.or_else(|| self.wake())
+    }
+
+    /// When the guest wants to run next: at once, at a time, or only when an input comes (`None`).
+    fn wake(&self) -> Option<Time> {
         match self.activity {
             Activity::Off(_) => None,
             Activity::Runs => Some(Time(0)),
@@ -198,28 +205,19 @@ impl Recorder {
     pub fn mark<G: Guest>(&mut self, now: Time, guest: &G, metrics: &mut Metrics, output: &Effect) -> Seq {
         let kind = EntryKind::Output { check: check(output) };
         metrics.outputs += 1;
-        self.log.append(
-            now,
-            metrics,
-            &Entry {
-                at: guest.now(),
-                kind,
-            },
-        )
+        self.log.append(now, metrics, guest.now(), kind)
     }
 
     /// Puts a mark into the log at the guest's present step, between two slices. It is in a hurry.
     pub fn put<G: Guest>(&mut self, now: Time, guest: &G, metrics: &mut Metrics, mark: Mark) {
-        let (at, kind) = (guest.now(), EntryKind::Mark(mark));
-        self.log.append(now, metrics, &Entry { at, kind });
+        self.log.append(now, metrics, guest.now(), EntryKind::Mark(mark));
         self.log.hurry();
     }
 
-    /// Puts a digest into the log at the guest's present step, between two slices.
-    pub fn put_digest<G: Guest>(&mut self, now: Time, guest: &mut G, metrics: &mut Metrics) {
-        metrics.digests += 1;
-        let (at, kind) = (guest.now(), EntryKind::Digest(guest.digest()));
-        self.log.append(now, metrics, &Entry { at, kind });
+    /// Takes a digest of the guest's present step, between two slices, or begins one. None may have begun.
+    pub fn take_digest<G: Guest>(&mut self, now: Time, guest: &mut G, metrics: &mut Metrics) {
+        let kind = self.digests.take(guest, false);
+        self.log.append(now, metrics, guest.now(), kind);
     }
 
     /// Is an answer of a disk here that the guest has not got yet?
@@ -242,7 +240,8 @@ impl Recorder {
         metrics.steps_per_second = self.speed.steps_per_second();
     }
 
-    /// Runs the guest for a slice: tells it the time, injects what came, runs, and collects its effects.
+    /// Runs the guest for a slice: tells it the time, injects what came, runs, and collects its effects. A
+    /// digest that has begun goes on before.
     pub fn slice<G: Guest>(
         &mut self,
         now: Time,
@@ -251,7 +250,11 @@ impl Recorder {
         metrics: &mut Metrics,
         produced: &mut Vec<Produced>,
     ) {
-        if self.wake().is_none_or(|time| time > now) {
+        let runs = self.wake().is_some_and(|time| time <= now);
+        if let Some(kind) = self.digests.go_on(guest) {
+            self.log.append(now, metrics, guest.now(), kind);
+        }
+        if !runs {
             return;
         }
         let mut run = Run {
@@ -279,7 +282,7 @@ impl Recorder {
         self.type_in(&mut run);
         let begin = run.guest.now();
         let until = begin.after(self.speed.slice_steps());
-        self.activity = run.run(&mut self.log, &mut self.digest, until, cut);
+        self.activity = run.run(&mut self.log, &mut self.digests, until, cut);
         let ran = run.guest.now();
         let room_for = |piece| console_room_for(&*run.guest, piece);
         self.typed_waits = self.typed.front().is_some_and(|piece| !room_for(piece));
@@ -338,8 +341,7 @@ struct Run<'a, G> {
 
 impl<G: Guest> Run<'_, G> {
     fn append(&mut self, log: &mut Log, kind: EntryKind) -> Seq {
-        let at = self.guest.now();
-        log.append(self.now, self.metrics, &Entry { at, kind })
+        log.append(self.now, self.metrics, self.guest.now(), kind)
     }
 
     /// Injects an input and appends its entry, at the same step. FT 2.1-d: each input is recorded by itself
@@ -381,25 +383,12 @@ impl<G: Guest> Run<'_, G> {
     }
 
     /// Runs the guest to `until` at most, and says what it does then.
-    fn run(
-        &mut self,
-        log: &mut Log,
-        digest: &mut Option<(u64, Step)>,
-        until: Step,
-        cut: &dyn Cut,
-    ) -> Activity {
+    fn run(&mut self, log: &mut Log, digests: &mut Digests, until: Step, cut: &dyn Cut) -> Activity {
         loop {
-            let stop = digest.map_or(until, |(_, next)| until.min(next));
-            let why = self.guest.run(stop, cut);
+            let why = self.guest.run(until.min(digests.due()), cut);
             let hurry = self.collect(log);
-            if let Some((every, next)) = digest
-                && self.guest.now() >= *next
-            {
-                self.digest(log);
-                // A guest that writes many pages gets fewer digests, so that they cost no more of its time.
-                let more = self.guest.pages_hashed() / limits::DIGEST_PAGES;
-                let more = every.saturating_mul(more.min(limits::DIGEST_PAUSE_MAX));
-                *next = next_multiple(self.guest.now(), *every).after(more);
+            if self.guest.now() >= digests.due() {
+                self.digest(log, digests, false);
             }
             match why {
                 Stop::Reached if self.guest.now() < until => {}
@@ -407,8 +396,8 @@ impl<G: Guest> Run<'_, G> {
                 Stop::Reached | Stop::Effects | Stop::Cut | Stop::Full => return Activity::Runs,
                 Stop::Waiting { wake_at } => return Activity::Waits(wake_at),
                 Stop::Off(state) => {
-                    if digest.is_some() {
-                        self.digest(log);
+                    if digests.schedule.is_some() {
+                        self.digest(log, digests, true);
                     }
                     self.append(log, EntryKind::Off(state));
                     log.hurry();
@@ -418,11 +407,13 @@ impl<G: Guest> Run<'_, G> {
         }
     }
 
-    fn digest(&mut self, log: &mut Log) {
+    /// Takes a digest or begins one, if anybody wants the log.
+    fn digest(&mut self, log: &mut Log, digests: &mut Digests, at_once: bool) {
         if log.is_wanted() {
-            self.metrics.digests += 1;
-            let digest = self.guest.digest();
-            self.append(log, EntryKind::Digest(digest));
+            let kind = digests.take(self.guest, at_once);
+            self.append(log, kind);
+        } else {
+            digests.plan(self.guest);
         }
     }
 }

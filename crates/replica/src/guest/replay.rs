@@ -16,7 +16,7 @@ use crate::log::entry::{Digest, Entry, EntryKind, check};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("execution parted from the log at step {at}, first in {part}")]
 pub struct Divergence {
-    /// The step at which it was noticed.
+    /// The step at which it was noticed; of a digest that had begun before, the step of its begin.
     pub at: Step,
     /// The first component that differs, or what the guest did that the log does not know.
     pub part: String,
@@ -75,6 +75,9 @@ pub struct Replayer {
     off: Option<PowerState>,
     /// Digests that were compared with those of the log.
     digests: u64,
+    /// The step of the digest that the log has begun and not ended, and the guest's digest at that step, or
+    /// `None` while pages of it are left to hash; `None` in place of both: the log has begun none.
+    begun: Option<(Step, Option<Digest>)>,
 }
 
 impl Replayer {
@@ -146,6 +149,12 @@ impl Replayer {
         self.queue.is_empty()
     }
 
+    /// Has a digest begun of which pages are left to hash?
+    #[must_use]
+    pub fn hashes(&self) -> bool {
+        matches!(self.begun, Some((_, None)))
+    }
+
     /// The guest's power state, once it is off as the log says.
     #[must_use]
     pub fn off(&self) -> Option<PowerState> {
@@ -172,6 +181,9 @@ impl Replayer {
         replayed: &mut Vec<Replayed>,
     ) -> Result<Headway, Divergence> {
         let until = guest.now().after(steps).min(limit);
+        if let Some((_, found @ None)) = &mut self.begun {
+            *found = guest.hash_some(limits::HASH_PAGES);
+        }
         let mut inputs = 0;
         while let Some(front) = self.queue.front() {
             // FT 2.1-b: an entry is applied exactly at its step, not an instruction sooner or later.
@@ -185,7 +197,9 @@ impl Replayer {
                 }
                 continue;
             }
-            if inputs >= limits::INJECT_PER_SLICE {
+            let is_end = matches!(front.entry.kind, EntryKind::DigestEnds(_));
+            // What is left is hashed in portions: whoever waits for this replica is answered meanwhile.
+            if inputs >= limits::INJECT_PER_SLICE || is_end && self.hashes() {
                 return Ok(Headway::Busy);
             }
             let Some(Queued { entry, cost }) = self.queue.pop_front() else {
@@ -265,6 +279,17 @@ impl Replayer {
             EntryKind::Digest(wanted) => {
                 self.digests += 1;
                 compare(here, &wanted, &guest.digest())?;
+            }
+            EntryKind::DigestBegins => {
+                guest.begin_digest();
+                self.begun = Some((here, None));
+            }
+            // Of one that had begun before this replica's part of the log there is nothing to compare.
+            EntryKind::DigestEnds(wanted) => {
+                if let Some((at, Some(found))) = self.begun.take() {
+                    self.digests += 1;
+                    compare(at, &wanted, &found)?;
+                }
             }
             EntryKind::Off(wanted) => {
                 if guest.run(here, cut) != Stop::Off(wanted) {

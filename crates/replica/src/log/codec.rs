@@ -17,10 +17,14 @@ use crate::log::parcel::Parcel;
 
 /// Version of the log format, in file headers. Version 1 also marked flushes of a disk as outputs, and
 /// version 2 had neither breaks nor sizes of disks, nor said which version of virtio-mmio a machine has.
-/// Version 3 had no marks, and named the program in place of the model.
-pub const VERSION: u32 = 4;
+/// Version 3 had no marks, and named the program in place of the model. Version 4 had no digests that end
+/// later than they begin.
+pub const VERSION: u32 = 5;
 
-/// The oldest version of the format that can still be looked at. Only a log of [`VERSION`] can be replayed.
+/// The oldest version of the format that can be replayed: what is in such a log means the same today.
+pub const VERSION_OLDEST_REPLAYED: u32 = 4;
+
+/// The oldest version of the format that can still be looked at.
 pub const VERSION_OLDEST: u32 = 1;
 
 /// Bytes before the body of a frame: length of the body, CRC-32C of all that follows, first number.

@@ -52,6 +52,12 @@ pub enum EntryKind {
     Progress,
     /// The guest's state here, as a digest: a replica that replays must have the same.
     Digest(Digest),
+    /// A digest of the guest's state here begins, whose pages are hashed while the guest runs on. It takes
+    /// the place of one that had begun and has not ended.
+    DigestBegins,
+    /// The digest of the guest's state at the last `DigestBegins`. Whoever has not seen that entry, since its
+    /// part of the log begins behind it, has nothing to compare this one with.
+    DigestEnds(Digest),
     /// Something of the pair's life that lies at a step. It changes nothing in the guest.
     Mark(Mark),
     /// The guest is off from here on, for good; the last entry of a log (FT 3.3-a).

@@ -34,6 +34,8 @@ const TAG_SNAPSHOT: u8 = 19;
 const TAG_DISMISSED: u8 = 20;
 const TAG_BREAK: u8 = 21;
 const TAG_DISK_SIZE: u8 = 22;
+const TAG_DIGEST_BEGINS: u8 = 23;
+const TAG_DIGEST_ENDS: u8 = 28;
 
 /// The last entry, relative to which the next one is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,14 +73,9 @@ impl Base {
                 w.raw(&check.to_le_bytes());
             }
             EntryKind::Input(input) => push_input(w, self, delta, input),
-            EntryKind::Digest(digest) => {
-                head(w, TAG_DIGEST, delta);
-                w.varint(u64::try_from(digest.parts.len()).unwrap_or(u64::MAX));
-                for (name, value) in &digest.parts {
-                    w.bytes(name.as_bytes());
-                    w.raw(&value.to_le_bytes());
-                }
-            }
+            EntryKind::Digest(digest) => push_digest(w, TAG_DIGEST, delta, digest),
+            EntryKind::DigestBegins => head(w, TAG_DIGEST_BEGINS, delta),
+            EntryKind::DigestEnds(digest) => push_digest(w, TAG_DIGEST_ENDS, delta, digest),
             EntryKind::Mark(mark) => push_mark(w, delta, mark),
             EntryKind::Off(PowerState::Off) => head(w, TAG_OFF, delta),
             EntryKind::Off(PowerState::Failed(code)) => {
@@ -110,6 +107,8 @@ impl Base {
             TAG_CLOCK => EntryKind::Input(self.clock(r, false)?),
             TAG_CLOCK_RATE => EntryKind::Input(self.clock(r, true)?),
             TAG_DIGEST => EntryKind::Digest(digest(r)?),
+            TAG_DIGEST_BEGINS => EntryKind::DigestBegins,
+            TAG_DIGEST_ENDS => EntryKind::DigestEnds(digest(r)?),
             TAG_OFF => EntryKind::Off(PowerState::Off),
             TAG_FAILED => {
                 let code = r.varint_at_most(u64::from(u16::MAX))?;
@@ -147,6 +146,15 @@ impl Base {
 fn head(w: &mut Writer, tag: u8, delta: u64) {
     w.raw(&[tag]);
     w.varint(delta);
+}
+
+fn push_digest(w: &mut Writer, tag: u8, delta: u64, digest: &Digest) {
+    head(w, tag, delta);
+    w.varint(u64::try_from(digest.parts.len()).unwrap_or(u64::MAX));
+    for (name, value) in &digest.parts {
+        w.bytes(name.as_bytes());
+        w.raw(&value.to_le_bytes());
+    }
 }
 
 fn push_mark(w: &mut Writer, delta: u64, mark: &Mark) {

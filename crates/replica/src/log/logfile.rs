@@ -21,14 +21,15 @@ pub enum LogError {
     Magic,
     /// The log has another version of the format.
     #[error(
-        "the log has format version {found} and this program reads version {wanted}; \
-         use the release that recorded it"
+        "the log has format version {found} and this program reads versions {oldest} to {}; \
+         use the release that recorded it",
+        codec::VERSION
     )]
     Version {
         /// The version that the file says it has.
         found: u32,
-        /// The version that this program reads and writes.
-        wanted: u32,
+        /// The oldest version that this reader reads.
+        oldest: u32,
     },
     /// The header is damaged.
     #[error("the log's header is damaged: {0}")]
@@ -138,13 +139,10 @@ impl LogReader {
         let oldest = if self.to_look_at {
             codec::VERSION_OLDEST
         } else {
-            codec::VERSION
+            codec::VERSION_OLDEST_REPLAYED
         };
         if !(oldest..=codec::VERSION).contains(&found) {
-            return Err(LogError::Version {
-                found,
-                wanted: codec::VERSION,
-            });
+            return Err(LogError::Version { found, oldest });
         }
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         if length > limits::HEADER_BYTES_MAX {

@@ -24,9 +24,9 @@ use crate::time::Span;
 
 /// The newest version of the messages, and of the log in them, that this program speaks. The first tag and
 /// the two numbers behind it never change their places.
-pub const PROTOCOL: u64 = 4;
+pub const PROTOCOL: u64 = 5;
 /// The oldest version that this program speaks. Two sides speak the highest that both do.
-pub const PROTOCOL_OLDEST: u64 = 4;
+pub const PROTOCOL_OLDEST: u64 = 5;
 
 /// Which half of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

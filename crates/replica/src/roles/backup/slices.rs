@@ -164,7 +164,8 @@ impl Backup {
     /// The earliest time at which there is something to do; `None`: only when an event comes.
     pub fn deadline(&self) -> Option<Time> {
         // FT 3.2-c: the guest stands while there is no log to replay, and while too many outputs are kept.
-        let blocked = self.replayer.is_drained() || self.kept_bytes >= limits::KEPT_BYTES_MAX;
+        let idle = self.replayer.is_drained() && !self.replayer.hashes();
+        let blocked = idle || self.kept_bytes >= limits::KEPT_BYTES_MAX;
         let run = if blocked && !self.ended {
             None
         } else {

@@ -90,12 +90,14 @@ impl Live {
                 disk_bytes: self.disks.bytes(),
                 waits: self.recorder.waits(),
                 is_followed,
+                hashes: self.recorder.digests.begun,
             };
             self.clone_end = source
                 .before_slice(call, guest, &mut self.recorder.log, &owner)
                 .err();
-            if self.clone_end.is_none() && source.takes_digest(guest) {
-                self.recorder.put_digest(call.now, guest, call.metrics);
+            let takes_digest = self.clone_end.is_none() && !self.recorder.digests.begun;
+            if takes_digest && source.takes_digest() {
+                self.recorder.take_digest(call.now, guest, call.metrics);
             }
         }
         self.end_clone(call, guest, is_followed)
@@ -209,10 +211,10 @@ impl Live {
         self.clone.as_ref().map(Source::beat_due)
     }
 
-    /// The time at which the guest wants to run, put off for a clone that has to catch up.
+    /// The time at which the guest or a digest wants to go on, put off for a clone that has to catch up.
     #[must_use]
     pub fn wake(&self) -> Option<Time> {
-        let wake = self.recorder.wake()?;
+        let wake = self.recorder.due()?;
         Some(match self.apprentice().and_then(Source::rest) {
             Some(rest) => wake.max(rest),
             None => wake,
