@@ -4,11 +4,11 @@
 
 use machine::{Batch, DiskRequest, DiskStatus, Input, PowerState};
 
-pub use crate::log::entry::Epoch;
-use crate::log::header::ImageId;
-use crate::log::parcel::Parcel;
 use crate::peer::joining::Hello;
 use crate::time::Time;
+pub use vmlog::entry::Epoch;
+use vmlog::header::ImageId;
+use vmlog::parcel::Parcel;
 
 /// Names a link to another replica for as long as this process lives. The world numbers its links, from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

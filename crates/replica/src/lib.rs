@@ -1,13 +1,13 @@
-//! The log, record, replay, and the fault-tolerance protocol. Knows no socket, file, thread or clock.
+//! Record, replay, and the fault-tolerance protocol. Knows no socket, file, thread or clock.
 //!
 //! [`Node`] is the VMM without the world: it takes events, with the time as an argument, gives actions, and
 //! runs the guest for a while in `slice`. `host` drives it with sockets and disks, `sim` with a seed.
 //!
-//! Map, from below: [`time`] and [`limits`] are words that all use; [`log`] makes bytes of entries; [`event`]
-//! has what a node and its world say to each other; [`guest`] runs a guest by its log, as the one that writes
-//! it or as one that reads it; [`peer`] is the other replica; `roles` are what a replica can be; [`node`]
-//! holds one of them. A pair begins with [`Handshake`]. A file uses what stands below it, and nothing above;
-//! `cargo xtask tidy` has the order of all files.
+//! Map, from below: [`time`] and [`limits`] are words that all use; [`log`], which is the crate `vmlog`,
+//! makes bytes of entries; [`event`] has what a node and its world say to each other; [`guest`] runs a guest
+//! by its log, as the one that writes it or as one that reads it; [`peer`] is the other replica; `roles` are
+//! what a replica can be; [`node`] holds one of them. A pair begins with [`Handshake`]. A file uses what
+//! stands below it, and nothing above; `cargo xtask tidy` has the order of all files.
 //!
 //! Invariant: only `guest/record.rs` and `guest/replay.rs` inject. Invariant: an output of a primary leaves
 //! only through `Primary::release`. Invariant: a replica becomes live only by winning a claim.
@@ -17,7 +17,6 @@ pub mod clone;
 pub mod event;
 pub mod guest;
 pub mod limits;
-pub mod log;
 pub mod metrics;
 pub mod mutation;
 pub mod node;
@@ -26,6 +25,8 @@ pub mod peer;
 mod roles;
 pub mod time;
 mod vm_name;
+
+pub use vmlog as log;
 
 pub use event::{
     Action, Bulk, Checked, Claim, ClaimKind, DiskAnswer, Epoch, Event, Halt, Joined, News, Next, PeerId,

@@ -3,6 +3,8 @@
 
 use crate::time::Span;
 
+pub use vmlog::limits::*;
+
 /// Steps between two digests unless the options say otherwise: a few tens of digests a second. Each hashes
 /// what was written since the one before the last, which costs less than a hundredth of the guest's speed.
 pub const DIGEST_EVERY_DEFAULT: u64 = 50_000_000;
@@ -45,9 +47,6 @@ pub const LEASE_MARGIN_PART: u64 = 8;
 /// Before the first message of a new peer, silence may last this many timeouts: the peer still starts.
 pub const START_TIMEOUTS: u64 = 4;
 
-/// Most bytes before the frame in a message that carries one: a tag and two numbers.
-pub const LOG_HEAD_BYTES_MAX: usize = 1 + 10 + 10;
-
 /// Longest slice of guest execution that is aimed at.
 pub const SLICE: Span = Span::from_us(1_000);
 /// Steps of a slice before the speed is known.
@@ -66,43 +65,18 @@ pub const FLUSH_EVERY_IDLE: Span = Span::from_ms(20);
 /// An output's entry waits at most this long for company, while a frame before it is not acknowledged.
 pub const FLUSH_COMPANY: Span = Span::from_us(200);
 
-/// A frame is closed when its entries reach this size.
-pub const FRAME_BYTES_CLOSE: usize = 256 << 10;
-/// Largest disk read; a longer one fails at the disk layer (VIRTIO_BLK_S_IOERR) instead of being done.
-pub const DISK_BYTES_MAX: usize = 16 << 20;
-/// Longest run of bytes of any input but a disk read; a longer one is cut or dropped before it is injected.
-pub const INPUT_BYTES_MAX: usize = 1 << 17;
-/// Largest body of a frame. A longer one is refused.
-pub const FRAME_BYTES_MAX: usize = FRAME_BYTES_CLOSE + DISK_BYTES_MAX + (64 << 10);
 /// Largest message to a peer. A longer one is refused.
 pub const MESSAGE_BYTES_MAX: usize = FRAME_BYTES_MAX + 1024;
-/// Largest header of a log. A longer one is refused.
-pub const HEADER_BYTES_MAX: usize = 64 << 10;
-/// Longest name or sentence in a message. A longer one is refused.
-pub const TEXT_BYTES_MAX: usize = 4096;
 /// Longest settings of a VM in a greeting, in bytes. Longer ones are refused.
 pub const SETTINGS_BYTES_MAX: usize = 64 << 10;
 /// Most images of a VM that a message may name. A message with more is refused.
 pub const IMAGES_MAX: u64 = 8;
 /// Most wishes for entropy without an answer at a cut. A message with more is refused.
 pub const ENTROPY_WISHES_MAX: u64 = 64;
-/// Most components of a digest. A digest with more is refused.
-pub const DIGEST_PARTS_MAX: u64 = 4096;
-/// Longest name of a digest's component, in bytes. A longer one is refused.
-pub const DIGEST_NAME_MAX: usize = 256;
-/// Most steps from one entry to the next; an entry further away is refused. The recorder stays far below:
-/// it writes the time every millisecond.
-pub const STEPS_PER_ENTRY_MAX: u64 = 1 << 40;
-/// Latest `mtime` in a log (10 MHz): after 200 years. A later one is refused.
-pub const MTIME_MAX: u64 = 1 << 56;
 
-/// What an entry counts in a buffer beyond its bytes.
-pub const ENTRY_COST: u64 = 64;
 /// Most log the backup holds, in bytes and [`ENTRY_COST`]s (FT 3.2-c). The primary sends nothing that could
 /// exceed it; what it cannot send gathers up to [`UNSENT_COST_MAX`]. A primary that exceeds it is refused.
 pub const BUFFER_COST_MAX: u64 = 64 << 20;
-/// Most devices of a kind in a header. A header with more is refused.
-pub const DEVICES_MAX: u64 = 64;
 /// Most log the primary keeps for lack of window, before it stops the guest.
 pub const UNSENT_COST_MAX: u64 = 16 << 20;
 /// Most bytes of outputs held; then the guest stops until an acknowledgement.
@@ -221,8 +195,6 @@ pub const HANDSHAKE_ANSWER: Span = Span::from_ms(10_000);
 /// Longest wait for the peer to build its machine.
 pub const HANDSHAKE_BUILD: Span = Span::from_ms(120_000);
 
-const _: () = assert!(FRAME_BYTES_MAX > FRAME_BYTES_CLOSE + DISK_BYTES_MAX);
-const _: () = assert!(FRAME_BYTES_CLOSE > 2 * INPUT_BYTES_MAX - 1);
 // A frame, whatever its entries, fits an empty buffer, or the channel would stand still for ever. The
 // cheapest entry has two bytes, and a frame is closed soon after FRAME_BYTES_CLOSE.
 const _: () =

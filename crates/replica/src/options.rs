@@ -4,8 +4,8 @@
 
 use crate::event::{Epoch, PeerId};
 use crate::limits;
-use crate::log::header::Header;
 use crate::time::Span;
+use vmlog::header::Header;
 
 /// How a node runs its guest, in every role.
 #[derive(Clone, Debug)]

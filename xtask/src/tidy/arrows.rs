@@ -10,7 +10,8 @@ use super::{File, Finding};
 const ARROWS: &[(&str, &[&str])] = &[
     ("hart", &[]),
     ("machine", &["hart"]),
-    ("replica", &["machine", "hart"]),
+    ("vmlog", &["machine"]),
+    ("replica", &["vmlog", "machine", "hart"]),
     ("os", &["replica", "machine", "hart"]),
     ("link", &["os", "replica"]),
     ("arbiter", &["os", "replica"]),
@@ -60,7 +61,7 @@ const PURE: &[&str] = &[
 ];
 
 /// The deterministic crates: those below the real world.
-pub const DETERMINISTIC: &[&str] = &["hart", "machine", "replica", "toy", "sim"];
+pub const DETERMINISTIC: &[&str] = &["hart", "machine", "vmlog", "replica", "toy", "sim"];
 
 pub fn check(files: &[File], findings: &mut Vec<Finding>) -> Result<()> {
     let names: Vec<&str> = ARROWS.iter().map(|(name, _)| *name).collect();

@@ -9,6 +9,7 @@ use super::{File, Finding};
 const BUDGETS: &[(&str, usize)] = &[
     ("hart", 14_000),
     ("machine", 7_000),
+    ("vmlog", 1_500),
     ("replica", 8_000),
     ("model", 1_500),
     ("arbiter", 1_000),

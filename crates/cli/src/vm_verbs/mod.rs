@@ -1,5 +1,5 @@
-//! `status`, `protect`, `move-backup`, `unprotect`, `failover`, `stop`, `reset`, `events`: the commands that ask and tell
-//! VMs that run on this host, through the control socket of each VM's process (crate `control`).
+//! `status`, `protect`, `move-backup`, `unprotect`, `failover`, `stop`, `reset`, `events`: the commands that
+//! ask and tell VMs that run on this host, through the control socket of each VM's process (crate `control`).
 //!
 //! Nothing here knows what a VM is made of, and nothing but the process itself is asked: what is printed is
 //! what the process has said just now.

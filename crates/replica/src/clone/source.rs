@@ -11,8 +11,6 @@ use crate::clone::catch_up::CatchUp;
 use crate::clone::standing::Standing;
 use crate::event::{Action, Checked, Epoch, Event, Joined, News, PeerId, Phase};
 use crate::guest::Guest;
-use crate::log::codec::Frame;
-use crate::log::entry::{Mark, Seq};
 use crate::metrics::CloneFigures;
 use crate::mutation::Mutation;
 use crate::options::PairOptions;
@@ -22,6 +20,8 @@ use crate::peer::message::Message;
 use crate::roles::call::{Call, send};
 use crate::time::Time;
 use crate::{limits, mutation};
+use vmlog::codec::Frame;
+use vmlog::entry::{Mark, Seq};
 
 mod slices;
 

@@ -5,7 +5,7 @@
 use machine::{Batch, Copied, Cut, DiskRequest, Effect, Input, Machine, PageContent, Part, Step, Stop};
 
 use crate::guest::Guest;
-use crate::log::entry::Digest;
+use vmlog::entry::Digest;
 
 impl Guest for Machine {
     fn run(&mut self, until: Step, cut: &dyn Cut) -> Stop {

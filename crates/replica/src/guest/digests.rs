@@ -10,7 +10,7 @@ use machine::Step;
 use crate::guest::Guest;
 use crate::guest::clock::next_multiple;
 use crate::limits;
-use crate::log::entry::EntryKind;
+use vmlog::entry::EntryKind;
 
 /// When the log gets digests.
 #[derive(Debug)]

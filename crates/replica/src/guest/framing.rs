@@ -9,11 +9,11 @@ use std::collections::VecDeque;
 use machine::Step;
 
 use crate::limits;
-use crate::log::codec::{Encoder, Frame};
-use crate::log::entry::{Entry, EntryKind, Seq};
-use crate::log::entry_bytes::Base;
 use crate::metrics::Metrics;
 use crate::time::{Span, Time};
+use vmlog::codec::{Encoder, Frame};
+use vmlog::entry::{Entry, EntryKind, Seq};
+use vmlog::entry_bytes::Base;
 
 /// The log of a live guest, on its way into frames.
 #[derive(Debug)]

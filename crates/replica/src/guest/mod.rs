@@ -18,8 +18,8 @@ pub mod playback;
 pub mod record;
 pub mod replay;
 
-use crate::log::entry::Digest;
 use machine::{Batch, Copied, Cut, Effect, Input, PageContent, Step, Stop};
+use vmlog::entry::Digest;
 
 /// A deterministic computer: state is a function of the configuration and of the inputs at their steps.
 pub trait Guest {

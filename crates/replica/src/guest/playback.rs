@@ -7,7 +7,7 @@ use machine::{Cut, Effect, Step};
 
 use crate::guest::Guest;
 use crate::guest::replay::{Divergence, Headway, Replayed, Replayer};
-use crate::log::logfile::{End, LogError, LogReader};
+use vmlog::logfile::{End, LogError, LogReader};
 
 /// Why a playback cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

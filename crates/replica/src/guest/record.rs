@@ -13,12 +13,12 @@ use crate::guest::clock::{GuestClock, Speed};
 use crate::guest::digests::Digests;
 use crate::guest::outputs::{Outputs, Outward};
 use crate::limits;
-use crate::log::codec::{Encoder, Frame};
-use crate::log::entry::{EntryKind, Mark, Seq, check};
-use crate::log::header::Header;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::time::{Span, Time};
+use vmlog::codec::{Encoder, Frame};
+use vmlog::entry::{EntryKind, Mark, Seq, check};
+use vmlog::header::Header;
 
 use crate::guest::framing::Log;
 

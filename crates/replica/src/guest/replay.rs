@@ -10,7 +10,7 @@ use machine::{Control, Cut, DiskRequest, Effect, Input, PowerState, Step, Stop};
 use crate::guest::Guest;
 use crate::guest::outputs::Outputs;
 use crate::limits;
-use crate::log::entry::{Digest, Entry, EntryKind, check};
+use vmlog::entry::{Digest, Entry, EntryKind, check};
 
 /// A replica's execution parted from the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -14,13 +14,13 @@ use std::collections::VecDeque;
 use machine::Step;
 
 use crate::limits;
-use crate::log::codec::Frame;
-use crate::log::entry::Seq;
-use crate::log::parcel::Parcel;
 use crate::mutation;
 use crate::mutation::Mutation;
 use crate::peer::message::{Ack, Log};
 use crate::time::{Span, Time};
+use vmlog::codec::Frame;
+use vmlog::entry::Seq;
+use vmlog::parcel::Parcel;
 
 /// A frame that was sent and is not acknowledged.
 #[derive(Debug)]

@@ -10,8 +10,6 @@ use machine::Step;
 
 use crate::event::{Action, PeerId, Suspicion};
 use crate::limits;
-use crate::log::codec::Frame;
-use crate::log::entry::Seq;
 use crate::metrics::Metrics;
 use crate::options::PairOptions;
 use crate::peer::channel::{BadAck, Sender};
@@ -22,6 +20,8 @@ use crate::peer::pace::Pace;
 use crate::peer::pulse::Pulse;
 use crate::roles::call::{Call, send};
 use crate::time::{Span, Time};
+use vmlog::codec::Frame;
+use vmlog::entry::Seq;
 
 /// A replica that follows this one's log.
 #[derive(Debug)]

@@ -27,12 +27,12 @@ use std::collections::VecDeque;
 
 use crate::event::Epoch;
 use crate::limits;
-use crate::log::bytes::Malformed;
-use crate::log::header::{Header, ImageId, Mismatch};
-use crate::log::parcel::Parcel;
 use crate::peer::joining::{Hello, How, PROTOCOL, Side, Start};
 use crate::peer::message::Message;
 use crate::time::{Span, Time};
+use vmlog::bytes::Malformed;
+use vmlog::header::{Header, ImageId, Mismatch};
+use vmlog::parcel::Parcel;
 
 /// What the world tells a handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]

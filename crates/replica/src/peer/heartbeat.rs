@@ -10,10 +10,10 @@
     clippy::as_conversions
 )]
 
-use crate::log::bytes::{Malformed, Reader, Writer};
-use crate::log::entry::Epoch;
-use crate::log::parcel::Parcel;
 use crate::time::Time;
+use vmlog::bytes::{Malformed, Reader, Writer};
+use vmlog::entry::Epoch;
+use vmlog::parcel::Parcel;
 
 /// A heartbeat datagram (FT 2.3-d): a sign of life that does not wait for TCP, and the lease with it.
 ///

@@ -16,11 +16,11 @@ use std::fmt;
 use machine::Step;
 
 use crate::limits;
-use crate::log::bytes::{Malformed, Reader, Writer};
-use crate::log::entry::{Epoch, Seq};
-use crate::log::entry_bytes::Base;
-use crate::log::header::Header;
 use crate::time::Span;
+use vmlog::bytes::{Malformed, Reader, Writer};
+use vmlog::entry::{Epoch, Seq};
+use vmlog::entry_bytes::Base;
+use vmlog::header::Header;
 
 /// The newest version of the messages, and of the log in them, that this program speaks. The first tag and
 /// the two numbers behind it never change their places.

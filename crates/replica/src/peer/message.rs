@@ -13,12 +13,12 @@
 use machine::Step;
 
 use crate::limits;
-use crate::log::bytes::{Malformed, Reader, Writer};
-use crate::log::entry::{Epoch, Seq};
-use crate::log::header::ImageId;
-use crate::log::parcel::Parcel;
 use crate::peer::joining::{CutAt, Hello, PROTOCOL, PROTOCOL_OLDEST, Start};
 use crate::time::{Span, Time};
+use vmlog::bytes::{Malformed, Reader, Writer};
+use vmlog::entry::{Epoch, Seq};
+use vmlog::header::ImageId;
+use vmlog::parcel::Parcel;
 
 /// What one replica says to the other.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -167,8 +167,8 @@ mod tests {
     use std::collections::VecDeque;
 
     use super::*;
-    use crate::log::entry::Seq;
     use crate::peer::lag::Lag;
+    use vmlog::entry::Seq;
 
     fn ms(ms: u64) -> Time {
         Time(Span::from_ms(ms).0)

@@ -11,10 +11,10 @@ use std::collections::VecDeque;
 use crate::event::Shown;
 use crate::guest::disks::RequestId;
 use crate::limits;
-use crate::log::entry::Seq;
 use crate::mutation;
 use crate::mutation::Mutation;
 use crate::time::{Span, Time};
+use vmlog::entry::Seq;
 
 /// An output that waits for its acknowledgement.
 #[derive(Debug, PartialEq, Eq)]

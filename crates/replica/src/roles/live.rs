@@ -16,12 +16,12 @@ use crate::guest::disks::Disks;
 use crate::guest::framing::Log;
 use crate::guest::outputs::{Outputs, Outward};
 use crate::guest::record::{Activity, Produced, Recorder};
-use crate::log::codec::Encoder;
 use crate::mutation;
 use crate::mutation::Mutation;
 use crate::options::Options;
 use crate::roles::backup::Backup;
 use crate::roles::call::Call;
+use vmlog::codec::Encoder;
 
 mod cloning;
 

@@ -16,7 +16,6 @@ use crate::event::{Action, Epoch, Event, PeerId, Suspicion};
 use crate::guest::Guest;
 use crate::guest::outputs::Outward;
 use crate::guest::record::Produced;
-use crate::log::entry::Seq;
 use crate::mutation::Mutation;
 use crate::options::{Notice, PairOptions};
 use crate::peer::follower::Follower;
@@ -28,6 +27,7 @@ use crate::roles::live::Live;
 use crate::roles::table::Change;
 use crate::time::{Span, Time};
 use crate::{limits, mutation};
+use vmlog::entry::Seq;
 
 mod giving;
 mod judging;

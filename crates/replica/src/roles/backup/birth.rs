@@ -10,8 +10,6 @@ use crate::event::{Action, Shown};
 use crate::guest::Guest;
 use crate::guest::clock::Speed;
 use crate::guest::replay::Replayer;
-use crate::log::codec::Decoder;
-use crate::log::entry::Seq;
 use crate::mutation::Mutation;
 use crate::options::{Notice, PairOptions};
 use crate::peer::detect::Detector;
@@ -22,6 +20,8 @@ use crate::roles::call::Call;
 use crate::roles::gate;
 use crate::time::Time;
 use crate::{limits, mutation};
+use vmlog::codec::Decoder;
+use vmlog::entry::Seq;
 
 impl Backup {
     /// A backup whose guest stands where the log begins. With `run.record` the log goes to a file too.

@@ -7,12 +7,12 @@ use super::Live;
 use crate::clone::source::{self, End, Owner, Source};
 use crate::event::{Action, Epoch, Event, Joined, News, PeerId};
 use crate::guest::Guest;
-use crate::log::codec::Frame;
 use crate::options::PairOptions;
 use crate::peer::follower::Follower;
 use crate::roles::call::Call;
 use crate::roles::table::Change;
 use crate::time::Time;
+use vmlog::codec::Frame;
 
 impl Live {
     /// A link to a process that may become the backup is made.

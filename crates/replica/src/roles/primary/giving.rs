@@ -9,7 +9,6 @@ use super::{Giving, Primary};
 use crate::event::{Action, Checked, News};
 use crate::guest::Guest;
 use crate::limits;
-use crate::log::entry::Mark;
 use crate::mutation;
 use crate::mutation::Mutation;
 use crate::options::PairOptions;
@@ -18,6 +17,7 @@ use crate::peer::message::Message;
 use crate::roles::call::{Call, send};
 use crate::roles::table::Change;
 use crate::time::Time;
+use vmlog::entry::Mark;
 
 impl Primary {
     /// Is this primary about to leave the VM to the backup?

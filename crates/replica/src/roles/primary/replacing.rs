@@ -8,7 +8,6 @@
 use super::{Primary, leave_notice};
 use crate::event::{Action, Joined, News, PeerId, Suspicion};
 use crate::guest::Guest;
-use crate::log::entry::Mark;
 use crate::mutation;
 use crate::mutation::Mutation;
 use crate::options::PairOptions;
@@ -19,6 +18,7 @@ use crate::roles::dismissal::{Dismissal, Reason};
 use crate::roles::live::refuse;
 use crate::roles::table::Change;
 use crate::time::{Span, Time};
+use vmlog::entry::Mark;
 
 impl Primary {
     /// A link to a process that may become the backup is made.

@@ -9,10 +9,10 @@ use std::fmt;
 use machine::{Boot, Config, DiskConfig, NetConfig, Step, Transport};
 use sha2::{Digest as _, Sha256};
 
+use crate::bytes::{Malformed, Reader, Writer};
+use crate::codec;
 use crate::limits;
-use crate::log::bytes::{Malformed, Reader, Writer};
-use crate::log::codec;
-use crate::log::parcel::Parcel;
+use crate::parcel::Parcel;
 
 /// The first eight bytes of a log file.
 pub const MAGIC: [u8; 8] = *b"LOCKSTEP";

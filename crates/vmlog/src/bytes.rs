@@ -2,7 +2,7 @@
 //!
 //! A reader takes bytes from a file or a peer: it checks every length before it allocates, and never panics.
 
-use crate::log::parcel::Parcel;
+use crate::parcel::Parcel;
 
 /// Why bytes are not what they were claimed to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

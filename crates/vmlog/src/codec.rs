@@ -9,11 +9,11 @@
 
 use machine::Step;
 
+use crate::bytes::{Malformed, Reader, Writer};
+use crate::entry::{Entry, Seq};
+use crate::entry_bytes::Base;
 use crate::limits;
-use crate::log::bytes::{Malformed, Reader, Writer};
-use crate::log::entry::{Entry, Seq};
-use crate::log::entry_bytes::Base;
-use crate::log::parcel::Parcel;
+use crate::parcel::Parcel;
 
 /// Version of the log format, in file headers. Version 1 also marked flushes of a disk as outputs, and
 /// version 2 had neither breaks nor sizes of disks, nor said which version of virtio-mmio a machine has.

@@ -5,6 +5,7 @@
 //! of, `logfile` reads a whole file. Recorder, replayer, channel and handshake use them.
 //!
 //! Nothing here knows a guest or a peer, and nothing panics, whatever bytes it is given to decode.
+#![forbid(unsafe_code)]
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,5 +18,6 @@ pub mod codec;
 pub mod entry;
 pub mod entry_bytes;
 pub mod header;
+pub mod limits;
 pub mod logfile;
 pub mod parcel;

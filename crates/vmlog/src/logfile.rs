@@ -6,12 +6,12 @@
 
 use machine::Step;
 
+use crate::bytes::{Malformed, Reader};
+use crate::codec;
+use crate::codec::{Decoder, Extent, FrameError};
+use crate::entry::{Entry, EntryKind};
+use crate::header::{Header, MAGIC};
 use crate::limits;
-use crate::log::bytes::{Malformed, Reader};
-use crate::log::codec;
-use crate::log::codec::{Decoder, Extent, FrameError};
-use crate::log::entry::{Entry, EntryKind};
-use crate::log::header::{Header, MAGIC};
 
 /// What is wrong with a log file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

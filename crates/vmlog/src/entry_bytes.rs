@@ -7,9 +7,9 @@
 
 use machine::{Control, DiskStatus, Input, PowerState, Step};
 
+use crate::bytes::{Malformed, Reader, Writer};
+use crate::entry::{Digest, Entry, EntryKind, Epoch, Mark, Seq};
 use crate::limits;
-use crate::log::bytes::{Malformed, Reader, Writer};
-use crate::log::entry::{Digest, Entry, EntryKind, Epoch, Mark, Seq};
 
 const TAG_PROGRESS: u8 = 0;
 const TAG_OUTPUT: u8 = 1;
