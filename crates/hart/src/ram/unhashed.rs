@@ -1,10 +1,9 @@
 //! `Unhashed`: pages that have to be hashed as they were at one moment, while the guest runs on.
 //!
-//! [`Ram`](super::Ram) has one while a digest has begun and not ended ([`Ram::set_unhashed`]
-//! (super::Ram::set_unhashed)). Whoever digests hashes pages of the set in its own time; before the first
-//! write to a page that is still in it, `Ram` has the page hashed here, which takes no longer than a copy of
-//! it would. So nothing is kept but hashes, and there is no room that could be used up. Nothing here decides
-//! how a page is hashed.
+//! [`Ram`](super::Ram) has one while a digest has begun and not ended. Whoever digests hashes pages of the
+//! set in its own time; before the first write to a page that is still in it, `Ram` has the page hashed here,
+//! which takes no longer than a copy of it would. So nothing is kept but hashes, and there is no room that
+//! could be used up. Nothing here decides how a page is hashed.
 
 use super::page_set::PageSet;
 
