@@ -144,7 +144,7 @@ def play(make, options):
 
 
 def told(paced, begin, end):
-    """How long the client waited in a window, and how long it usually does in stretches as long as the drop."""
+    """How long the client waited in a window, and how long it usually does in one as long as the drop."""
     gaps = {word: value for word, value in paced.gaps(begin, end).items() if word != "gap_at_s"}
     return {**gaps, "usual_gap_ms": round(usual_gap(paced, begin, end), 2)}
 
