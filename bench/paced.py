@@ -1,15 +1,19 @@
-"""A client that asks 1,000 times a second on one connection, and how long it had to wait.
+"""A client that asks 1,000 times a second, or as often as wanted, on one connection, and how long it had to
+wait.
 
-`python3 bench/paced.py PORT FILE` is the client, a process of its own: nothing else in the bench may keep it
-from asking. It counts (INCR) in the Redis at PORT. For each answer FILE gets the time at which it asked, the
-time of the answer, and by how much it was late to ask on its own account (it was not run in time). `Paced`
-starts such a client and reads its file.
+`python3 bench/paced.py PORT FILE [SERVICE [SECONDS]]` is the client, a process of its own: nothing else in
+the bench may keep it from asking. It counts (INCR) in the Redis at PORT, or asks a PostgreSQL for a constant,
+once in so many SECONDS. For each answer FILE gets the time at which it asked, the time of the answer, and by
+how much it was late to ask on its own account (it was not run in time). `Paced` starts such a client and
+reads its file.
 """
 
 import array
+import contextlib
 import mmap
 import pathlib
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -19,10 +23,42 @@ EVERY_S = 1e-3
 FIELDS, ANSWERS_MAX = 3, 20_000_000
 
 
-def ask(port, path):
+def of_postgres(kind, text):
+    """A message of PostgreSQL's protocol."""
+    return kind + struct.pack("!i", len(text) + 4) + text
+
+
+# By service: what is said first, the question, and how an answer ends. PostgreSQL has told all once it is
+# ready for a query, outside a transaction.
+SERVICES = {
+    "redis": (b"PING\r\n", b"INCR paced\r\n", b"\r\n"),
+    "postgres": (
+        of_postgres(b"", struct.pack("!i", 3 << 16) + b"user\0bench\0database\0bench\0\0"),
+        of_postgres(b"Q", b"select 1\0"),
+        of_postgres(b"Z", b"I"),
+    ),
+}
+
+
+def answer(link, end):
+    """Reads an answer; False: the connection is over."""
+    heard = b""
+    while not heard.endswith(end):
+        more = link.recv(1000)
+        if not more:
+            return False
+        heard += more
+    return True
+
+
+def ask(port, path, service="redis", every_s=EVERY_S):
     """The client: never ends by itself, but with the connection."""
+    greeting, question, end = SERVICES[service]
     link = socket.create_connection(("127.0.0.1", port))
     link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    link.sendall(greeting)
+    if not answer(link, end):
+        return
     with open(path, "r+b") as file:
         table = memoryview(mmap.mmap(file.fileno(), 0)).cast("d")
     clock, at = time.monotonic, FIELDS
@@ -32,29 +68,25 @@ def ask(port, path):
         if now < due:
             time.sleep(due - now)
             now = clock()
-        link.sendall(b"INCR paced\r\n")
-        answer = b""
-        while not answer.endswith(b"\r\n"):
-            more = link.recv(100)
-            if not more:
-                return
-            answer += more
+        link.sendall(question)
+        if not answer(link, end):
+            return
         table[at], table[at + 1], table[at + 2] = now, clock(), now - due
         at += FIELDS
         # How many there are, written after them.
         table[0] = at / FIELDS - 1
         # A question that could not be asked in time is left out, as the next is due already.
-        due = max(due + EVERY_S, table[at - FIELDS + 1])
+        due = max(due + every_s, table[at - FIELDS + 1])
 
 
 class Paced:
     """Such a client, which runs until `stack` is left."""
 
-    def __init__(self, stack, port, directory):
+    def __init__(self, stack, port, directory, service="redis", every_s=EVERY_S):
         self.path = pathlib.Path(directory) / "paced"
         with open(self.path, "wb") as file:
             file.truncate(8 * FIELDS * ANSWERS_MAX)
-        command = [sys.executable, __file__, str(port), str(self.path)]
+        command = [sys.executable, __file__, str(port), str(self.path), service, str(every_s)]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         stack.callback(self.process.wait)
         stack.callback(self.process.kill)
@@ -92,4 +124,5 @@ def longest(seconds):
 
 
 if __name__ == "__main__":
-    ask(int(sys.argv[1]), sys.argv[2])
+    with contextlib.suppress(ConnectionError):
+        ask(int(sys.argv[1]), *sys.argv[2:4], *map(float, sys.argv[4:]))

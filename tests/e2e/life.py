@@ -7,10 +7,11 @@ client.
     tests/e2e/life.py kill-clone [N]       kills owner or apprentice at N (200) random moments of a clone
     tests/e2e/life.py twice                starts the VM once more, from other hosts, during failovers
     tests/e2e/life.py handover [N]         has the two sides change their roles N (200) times
+    tests/e2e/life.py slow                 holds the backup to a fifth of a processor until it is dropped
 
 Needs a release build of lockstep; Debian's postgresql-contrib (pgbench), postgresql-client and e2fsprogs for
 the full Debian, which is the guest of all modes that are named (`--guest appliance`: Redis in an initramfs);
-and for `twice` util-linux. Hosts are processes on this one. No root.
+and for `twice` util-linux. Hosts are processes on this one. No root, but for `slow`.
 
 Each life of a chain goes like this:
 
@@ -35,7 +36,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from lib import halves, killclone, twice  # noqa: E402
+from lib import halves, killclone, slow, twice  # noqa: E402
 from lib.lives import GUESTS, NAME, Failed, Vm, until  # noqa: E402
 from lib.load import client_of  # noqa: E402
 
@@ -180,6 +181,7 @@ MODES = {
     "kill-clone": killclone.play,
     "twice": twice.play,
     "handover": lambda make, options: hand_over(make(options.guest), options),
+    "slow": slow.play,
 }
 
 

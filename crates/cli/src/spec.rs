@@ -2,6 +2,7 @@
 //!
 //! Each word is checked here, with a sentence that says what to write instead; no file is opened.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,10 +14,11 @@ use host::{Alone, AttendSpec, FirmwareSpec, NetSpec, PairSpec, ProtectSpec, VmSp
 use link::KeyFile;
 use machine::Transport;
 use ports::{Endpoint, PortSpec};
-use replica::{Hello, Span, limits::DIGEST_EVERY_DEFAULT};
+use replica::limits::{DIGEST_EVERY_DEFAULT, SPEED_MIN_DEFAULT};
+use replica::{Hello, OnSlow, Span};
 use report::OnPanic;
 
-use crate::args::{Engine, EngineArgs, EventsArgs, PairArgs, PanicPolicy};
+use crate::args::{Engine, EngineArgs, EventsArgs, PairArgs, PanicPolicy, SlowPolicy};
 use crate::values::{self, Plug};
 use crate::vm_file::{FIRMWARE_DEFAULT, FIRMWARE_NONE, VmFile};
 
@@ -35,12 +37,10 @@ const PATIENCE: Span = Span::from_ms(60_000);
 
 /// The machine of a file.
 pub fn vm(file: &VmFile) -> Result<VmSpec> {
+    let (memory, virtio) = (file.memory.as_deref(), file.virtio.as_deref());
     Ok(VmSpec {
         name: values::name(file.name.as_deref().unwrap_or(NAME_DEFAULT))?,
-        memory: file
-            .memory
-            .as_deref()
-            .map_or(Ok(MEMORY_DEFAULT), values::memory)?,
+        memory: memory.map_or(Ok(MEMORY_DEFAULT), values::memory)?,
         harts: file.harts.unwrap_or(1),
         firmware: firmware(file),
         kernel: file.kernel.clone(),
@@ -52,10 +52,7 @@ pub fn vm(file: &VmFile) -> Result<VmSpec> {
             .map(|text| values::disk(text))
             .collect::<Result<_>>()?,
         nets: net(file)?,
-        virtio: file
-            .virtio
-            .as_deref()
-            .map_or(Ok(Transport::Modern), values::virtio)?,
+        virtio: virtio.map_or(Ok(Transport::Modern), values::virtio)?,
         serial: console(file.serial.as_deref().unwrap_or("stdio")),
         digest_every: Some(DIGEST_EVERY_DEFAULT),
         events: None,
@@ -73,33 +70,41 @@ pub fn vm(file: &VmFile) -> Result<VmSpec> {
 /// name, if it has one of its own.
 pub fn alone(file: &VmFile) -> Result<VmSpec> {
     let mut vm = vm(file)?;
-    let timeout = Duration::from_millis(file.timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT));
     vm.alone = match (&file.arbiter, &file.name) {
         (Some(directory), _) => Alone::Arbiter {
             directory: directory.clone(),
-            patience: TAKEOVER_PATIENCE.max(timeout * 4),
+            patience: TAKEOVER_PATIENCE.max(Duration::from_nanos(timeout(file).0) * 4),
         },
         (None, Some(_)) => Alone::Locally,
         (None, None) => Alone::Unchecked,
     };
     vm.local = Some(local_directory());
-    if file.key.is_some() && file.insecure {
-        bail!("`key` and `insecure` exclude each other; leave one of them out");
-    }
-    vm.protect = protect(file);
+    vm.protect = protect(file)?;
     Ok(vm)
 }
 
 /// What a VM needs to get a backup while it runs, if the file has an arbiter and a key.
-fn protect(file: &VmFile) -> Option<ProtectSpec> {
+fn protect(file: &VmFile) -> Result<Option<ProtectSpec>> {
+    if file.key.is_some() && file.insecure {
+        bail!("`key` and `insecure` exclude each other; leave one of them out");
+    }
     let may = file.arbiter.is_some() && (file.key.is_some() || file.insecure);
-    may.then(|| ProtectSpec {
+    Ok(may.then(|| ProtectSpec {
         key: file.key.as_deref().map(|path| key_file(path, file)),
-        timeout: Span::from_ms(file.timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT)),
+        timeout: timeout(file),
         settings: file.settings(),
         timeout_only: file.timeout_only,
+        on_slow: on_slow(file),
         watcher: watcher(),
-    })
+    }))
+}
+
+/// What becomes of a backup of this VM that is too slow.
+fn on_slow(file: &VmFile) -> OnSlow {
+    match file.on_slow {
+        None | Some(SlowPolicy::Drop) => OnSlow::Drop(file.min_speed.unwrap_or(SPEED_MIN_DEFAULT)),
+        Some(SlowPolicy::Follow) => OnSlow::Follow,
+    }
 }
 
 /// The program that watches a live process, with its arguments.
@@ -115,7 +120,7 @@ pub fn attend(listen: &str, file: &VmFile, images: PathBuf) -> Result<AttendSpec
     Ok(AttendSpec {
         address: values::resolve(listen)?,
         key: file.key.as_deref().map(|path| key_file(path, file)),
-        timeout: Span::from_ms(file.timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT)),
+        timeout: timeout(file),
         images,
     })
 }
@@ -138,19 +143,12 @@ pub fn of_visitor(hello: &Hello, ours: &VmFile, events: &EventsArgs) -> Result<(
     vm.append.clone_from(&header.command_line);
     tell(&mut vm, events);
     vm.local = Some(local_directory());
-    vm.protect = protect(&file);
+    vm.protect = protect(&file)?;
     let Some(arbiter) = file.arbiter.clone() else {
         bail!("it names no arbiter");
     };
-    let pair = PairSpec {
-        address: std::net::SocketAddr::from(([0, 0, 0, 0], 0)),
-        key: file.key.as_deref().map(|path| key_file(path, &file)),
-        arbiter,
-        timeout: hello.timeout,
-        patience: PATIENCE,
-        timeout_only: file.timeout_only,
-        watcher: watcher(),
-    };
+    let address = SocketAddr::from(([0, 0, 0, 0], 0));
+    let pair = pair_at(address, arbiter, hello.timeout, &file);
     Ok((vm, pair))
 }
 
@@ -173,23 +171,30 @@ pub fn pair(file: &VmFile, args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
     let mut vm = vm(file)?;
     tell(&mut vm, &args.events);
     vm.local = Some(local_directory());
-    if file.key.is_some() && file.insecure {
-        bail!("`key` and `insecure` exclude each other; leave one of them out");
+    vm.protect = protect(file)?;
+    let address = values::resolve(file.backup.as_deref().unwrap_or_default())?;
+    let arbiter = file.arbiter.clone().unwrap_or_default();
+    Ok((vm, pair_at(address, arbiter, timeout(file), file)))
+}
+
+/// The pair of a file, whose backup listens at this address.
+fn pair_at(address: SocketAddr, arbiter: PathBuf, timeout: Span, file: &VmFile) -> PairSpec {
+    PairSpec {
+        address,
+        key: file.key.as_deref().map(|path| key_file(path, file)),
+        arbiter,
+        timeout,
+        patience: PATIENCE,
+        timeout_only: file.timeout_only,
+        on_slow: on_slow(file),
+        // This very program, also where its file was replaced by another release since.
+        watcher: watcher(),
     }
-    vm.protect = protect(file);
-    Ok((
-        vm,
-        PairSpec {
-            address: values::resolve(file.backup.as_deref().unwrap_or_default())?,
-            key: file.key.as_deref().map(|path| key_file(path, file)),
-            arbiter: file.arbiter.clone().unwrap_or_default(),
-            timeout: Span::from_ms(file.timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT)),
-            patience: PATIENCE,
-            timeout_only: file.timeout_only,
-            // This very program, also where its file was replaced by another release since.
-            watcher: watcher(),
-        },
-    ))
+}
+
+/// The failure-detection timeout of a file.
+fn timeout(file: &VmFile) -> Span {
+    Span::from_ms(file.timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT))
 }
 
 /// How to execute; says so where it is slower than it could be.

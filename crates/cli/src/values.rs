@@ -17,7 +17,7 @@ use machine::Transport;
 use machine::config::HARTS_MAX;
 use ports::Endpoint;
 use replica::VmName;
-use replica::limits::{TIMEOUT_MAX, TIMEOUT_MIN};
+use replica::limits::{SPEED_MIN_MAX, TIMEOUT_MAX, TIMEOUT_MIN};
 use report::amount;
 
 use crate::usage::Unresolved;
@@ -28,6 +28,8 @@ const MEMORY_UNIT: u64 = 2 << 20;
 const MEMORY_MAX: u64 = hart::ram::SIZE_MAX;
 /// Failure-detection timeouts that a pair can have, in milliseconds.
 const TIMEOUT_MS: RangeInclusive<u64> = TIMEOUT_MIN.0 / 1_000_000..=TIMEOUT_MAX.0 / 1_000_000;
+/// Least mean speeds that a backup can be asked to leave the guest, in percent.
+const MIN_SPEED: RangeInclusive<u64> = 0..=SPEED_MIN_MAX as u64;
 /// Seconds for which the demo can load its guest.
 const DEMO_SECONDS: RangeInclusive<u64> = 2..=86_400;
 /// How many times the demo can kill.
@@ -124,6 +126,11 @@ pub fn name(text: &str) -> Result<VmName> {
 /// A failure-detection timeout in milliseconds.
 pub fn timeout_ms(text: &str) -> Result<u64> {
     milliseconds(text, TIMEOUT_MS)
+}
+
+/// A least mean speed in percent.
+pub fn min_speed(text: &str) -> Result<u32> {
+    Ok(u32::try_from(within(text, MIN_SPEED, " %")?)?)
 }
 
 /// A pause between two figures in milliseconds.

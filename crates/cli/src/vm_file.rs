@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use crate::args::{PairArgs, PanicPolicy, StartArgs, VmArgs};
+use crate::args::{PairArgs, PanicPolicy, SlowPolicy, StartArgs, VmArgs};
 use crate::{usage, values};
 
 /// The word that stands for no firmware; a file of that name is `./none`. So it is with QEMU's `-bios`.
@@ -42,6 +42,8 @@ pub struct VmFile {
     pub arbiter: Option<PathBuf>,
     pub timeout_ms: Option<u64>,
     pub timeout_only: bool,
+    pub on_slow: Option<SlowPolicy>,
+    pub min_speed: Option<u32>,
 }
 
 /// What a setting of the file is written as, with an example.
@@ -55,7 +57,7 @@ enum Form {
 }
 
 /// Every setting of the file.
-const SETTINGS: [(&str, Form); 20] = [
+const SETTINGS: [(&str, Form); 22] = [
     ("name", Form::Text("shop")),
     ("kernel", Form::Text("Image")),
     ("initrd", Form::Text("initrd.img")),
@@ -76,6 +78,8 @@ const SETTINGS: [(&str, Form); 20] = [
     ("arbiter", Form::Text("/shared/arbiter")),
     ("timeout_ms", Form::Number(500)),
     ("timeout_only", Form::YesNo),
+    ("on_slow", Form::Text("follow")),
+    ("min_speed", Form::Number(50)),
 ];
 
 impl Form {
@@ -119,10 +123,15 @@ fn check(key: &str, value: &Value) -> Result<()> {
         "net" => values::net(&word).map(drop),
         "virtio" => values::virtio(&word).map(drop),
         "timeout_ms" => values::timeout_ms(&word).map(drop),
+        "min_speed" => values::min_speed(&word).map(drop),
         "backup" => values::host_port(&word).map(drop),
         "on_panic" => match PanicPolicy::from_str(&word, false) {
             Ok(_) => Ok(()),
             Err(_) => bail!("`{word}` is unknown; use keep, stop or reset"),
+        },
+        "on_slow" => match SlowPolicy::from_str(&word, false) {
+            Ok(_) => Ok(()),
+            Err(_) => bail!("`{word}` is unknown; use drop or follow"),
         },
         _ => Ok(()),
     }
@@ -240,6 +249,8 @@ impl VmFile {
     pub fn with_start_flags(mut self, start: &StartArgs) -> VmFile {
         override_with(&mut self.arbiter, &start.arbiter);
         override_with(&mut self.key, &start.key);
+        override_with(&mut self.on_slow, &start.slow.on_slow);
+        override_with(&mut self.min_speed, &start.slow.min_speed);
         self
     }
 
@@ -258,13 +269,10 @@ impl VmFile {
                 "arbiter",
                 self.arbiter.as_ref().map(|path| whole(&path.to_string_lossy())),
             ),
-            (
-                "timeout_ms",
-                self.timeout_ms
-                    .and_then(|ms| i64::try_from(ms).ok())
-                    .map(Value::from),
-            ),
+            ("timeout_ms", Value::try_from(self.timeout_ms).ok()),
             ("timeout_only", self.timeout_only.then_some(Value::from(true))),
+            ("on_slow", Value::try_from(self.on_slow).ok()),
+            ("min_speed", Value::try_from(self.min_speed).ok()),
         ];
         let mut table: Table = texts
             .into_iter()
@@ -289,6 +297,8 @@ impl VmFile {
         self.allow_open_key |= pair.allow_open_key;
         self.insecure |= pair.insecure;
         self.timeout_only |= pair.timeout_only;
+        override_with(&mut self.on_slow, &pair.slow.on_slow);
+        override_with(&mut self.min_speed, &pair.slow.min_speed);
         self
     }
 }
@@ -330,6 +340,11 @@ mod tests {
         assert!(refusal("backup = \"10.0.0.2\"").starts_with("1: `backup`: `10.0.0.2` has no port"));
         assert!(refusal("timeout_ms = 50").starts_with("1: `timeout_ms`: `50` is not from 100 to"));
         assert!(refusal("on_panic = \"cry\"").ends_with("use keep, stop or reset"));
+        assert!(refusal("on_slow = \"wait\"").ends_with("use drop or follow"));
+        assert_eq!(
+            refusal("min_speed = 101"),
+            "1: `min_speed`: `101` is not from 0 to 100 %"
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use host::{PairSpec, Pairing};
 use link::KeyFile;
-use replica::Span;
+use replica::{OnSlow, Span};
 use site::{Cable, Site, Toy, vm};
 
 /// Environment variable by which a process that this program starts learns its role.
@@ -168,6 +168,7 @@ fn replica_process(role: &str) {
         timeout: Span::from_ms(10_000),
         patience: Span::from_ms(10_000),
         timeout_only: false,
+        on_slow: OnSlow::default(),
         watcher: Vec::new(),
     };
     let spins = std::env::var_os("SPINS").is_some();

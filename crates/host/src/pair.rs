@@ -293,6 +293,7 @@ impl<'a> Half<'a> {
             peer: FORMED,
             timeout: formed.start.timeout,
             notice: self.notice,
+            on_slow: self.pair.on_slow,
             run: Options {
                 digest_every: self.spec.digest_every,
                 record: None,

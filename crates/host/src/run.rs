@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 
 use machine::Config;
-use replica::{Epoch, Guest, Header, Hello, Node, Options, PairOptions, PeerId, Side};
+use replica::{Epoch, Guest, Header, Hello, Node, OnSlow, Options, PairOptions, PeerId, Side};
 
 use crate::drive::{Outcome, drive};
 use crate::log_file::LogFile;
@@ -155,6 +155,7 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
         peer: FORMED,
         timeout: protection.map_or(replica::limits::TIMEOUT_DEFAULT, |protect| protect.timeout),
         notice,
+        on_slow: protection.map_or_else(OnSlow::default, |protect| protect.on_slow),
         run: options,
     };
     Ok(drive(Node::owner(guest, clock::now(), options), world)?)

@@ -15,7 +15,7 @@ use os::sys::clock;
 use os::wake::Waker;
 use replica::VmName;
 use replica::peer::message::{Log, Message};
-use replica::{Claim, Epoch, Node, Notice, Options, PairOptions, PeerId, Span, Time, Verdict};
+use replica::{Claim, Epoch, Node, Notice, OnSlow, Options, PairOptions, PeerId, Span, Time, Verdict};
 use report::Reporter;
 use site::Toy;
 
@@ -69,6 +69,7 @@ fn backup() -> Link {
             peer: PeerId(0),
             timeout: Span::from_ms(5_000),
             notice: Notice::TimeoutOnly,
+            on_slow: OnSlow::default(),
             run: Options::default(),
         };
         drive(

@@ -28,7 +28,7 @@ use os::sandbox::{self, Kind};
 use os::signals::Signals;
 use ports::{Endpoint, PortSpec};
 use replica::VmName;
-use replica::{Claim, ClaimKind, Epoch, Span};
+use replica::{Claim, ClaimKind, Epoch, OnSlow, Span};
 use site::vm;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -113,6 +113,7 @@ fn spec(dir: &Path) -> (VmSpec, PairSpec) {
         timeout: Span::from_ms(1_000),
         patience: Span::from_ms(1_000),
         timeout_only: false,
+        on_slow: OnSlow::default(),
         watcher: Vec::new(),
     };
     (spec, pair)

@@ -5,7 +5,7 @@
 use machine::{Batch, DiskRequest, DiskStatus, Input, PowerState};
 
 use crate::peer::joining::Hello;
-use crate::time::Time;
+use crate::time::{Span, Time};
 pub use vmlog::entry::Epoch;
 use vmlog::header::ImageId;
 use vmlog::parcel::Parcel;
@@ -261,8 +261,10 @@ pub enum News {
     /// The backup is dismissed, as the operator wanted: it has promised not to claim, or the arbiter has
     /// given the next epoch to this side.
     Dismissed(PeerId),
-    /// The backup could not follow, and is excluded at the arbiter: the VM has none from here on.
-    TooSlow(PeerId),
+    /// The backup could follow only so slowly, and the arbiter is asked to exclude it. The guest runs on.
+    FallsBehind(PeerId, Slowness),
+    /// Such a backup is excluded at the arbiter: the VM has none from here on.
+    TooSlow(PeerId, Slowness),
     /// The other side is live from here on, and this one is its backup, as the operator wanted.
     HandedOver(PeerId),
     /// The VM stays here, though the operator wanted it to be handed over; the sentence says why.
@@ -281,11 +283,21 @@ impl News {
             | News::Guarded(peer)
             | News::Dismissed(peer)
             | News::NotDismissed(peer)
-            | News::TooSlow(peer)
+            | News::FallsBehind(peer, _)
+            | News::TooSlow(peer, _)
             | News::HandedOver(peer)
             | News::NotHandedOver(peer, _) => *peer,
         }
     }
+}
+
+/// How fast a guest could run, so that its backup could follow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slowness {
+    /// The share of its time in which the guest was allowed to run, in thousandths, on the mean.
+    pub permille: u32,
+    /// For how long.
+    pub over: Span,
 }
 
 /// How far a process is on its way to be the backup.

@@ -30,7 +30,7 @@ pub use vmlog as log;
 
 pub use event::{
     Action, Bulk, Checked, Claim, ClaimKind, DiskAnswer, Epoch, Event, Halt, Joined, News, Next, PeerId,
-    Phase, RoleName, Shown, Suspicion, Verdict,
+    Phase, RoleName, Shown, Slowness, Suspicion, Verdict,
 };
 pub use guest::Guest;
 pub use guest::playback::{Playback, PlaybackError, Playing};
@@ -41,7 +41,7 @@ pub use log::logfile::{End, LogError, LogReader};
 pub use log::parcel::Parcel;
 pub use metrics::{Histogram, Metrics};
 pub use node::Node;
-pub use options::{Notice, Options, PairOptions};
+pub use options::{Notice, OnSlow, Options, PairOptions};
 pub use peer::handshake::{Failure, Handshake, HandshakeAction, HandshakeEvent};
 pub use peer::joining::{CutAt, Hello, How, Side, Start};
 pub use time::{Span, Time};

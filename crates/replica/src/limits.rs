@@ -112,7 +112,15 @@ pub const PACE_MIN: u32 = 50;
 /// Pace at which a backup that once lagged at the slowest pace counts as recovered.
 pub const PACE_RECOVERED: u32 = 4 * PACE_MIN;
 /// A backup that lags at the slowest pace, or keeps the guest standing, for this long is dropped.
-pub const SLOW_DROP: Span = Span::from_ms(10_000);
+pub const SLOW_DROP: Span = Span::from_ms(SLOW_SECONDS as u64 * 1_000);
+/// The same in seconds.
+pub const SLOW_SECONDS: usize = 10;
+/// Whole seconds over which the mean of the pace is taken; what was before them is forgotten.
+pub const SPEED_SECONDS: usize = 60;
+/// Mean pace in percent below which a backup is dropped unless the options say otherwise.
+pub const SPEED_MIN_DEFAULT: u32 = 50;
+/// Highest such percentage; a higher one is refused.
+pub const SPEED_MIN_MAX: u32 = 100;
 /// Most samples of (step, time) from which lag is computed; beyond it, new log counts as older than it is.
 pub const LAG_SAMPLES_MAX: usize = 4096;
 
@@ -202,6 +210,7 @@ const _: () =
 const _: () = assert!(TYPED_PIECE_BYTES <= TYPED_BYTES_MAX && TYPED_PIECE_BYTES <= INPUT_BYTES_MAX);
 const _: () = assert!(KEPT_BYTES_MAX > 2 * HELD_BYTES_MAX + RELEASED_BYTES_TELL);
 const _: () = assert!(LAG_TARGET.0 < LAG_MAX.0);
+const _: () = assert!(SPEED_MIN_DEFAULT <= SPEED_MIN_MAX && SLOW_SECONDS <= SPEED_SECONDS);
 const _: () = assert!(TIMEOUT_MIN.0 <= TIMEOUT_DEFAULT.0 && TIMEOUT_DEFAULT.0 <= TIMEOUT_MAX.0);
 const _: () = assert!(APPRENTICE_COST_MAX > BUFFER_COST_MAX && LAG_ARM.0 < LAG_MAX.0);
 const _: () = assert!(CATCH_UP_PERMILLE_MIN.is_multiple_of(CATCH_UP_PERMILLE_LESS));

@@ -11,7 +11,7 @@ use crate::event::{Action, Epoch, Event, Next, PeerId, RoleName};
 use crate::guest::Guest;
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::options::{Notice, Options, PairOptions};
+use crate::options::{Notice, OnSlow, Options, PairOptions};
 use crate::roles::apprentice::Apprentice;
 use crate::roles::backup::Backup;
 use crate::roles::call::Call;
@@ -66,6 +66,7 @@ impl<G: Guest> Node<G> {
             peer: PeerId(0),
             timeout: limits::TIMEOUT_DEFAULT,
             notice: Notice::TimeoutOnly,
+            on_slow: OnSlow::default(),
             run: options,
         };
         Node::new(guest, now, pair, |call, guest, options| {

@@ -43,8 +43,27 @@ pub struct PairOptions {
     pub timeout: Span,
     /// What is said, and believed, of a process of the pair that ends without a word.
     pub notice: Notice,
+    /// What becomes of a backup that is too slow, while this side is the primary.
+    pub on_slow: OnSlow,
     /// How the guest runs, as for one that runs alone.
     pub run: Options,
+}
+
+/// What becomes of a backup that is too slow (FT 3.2-e).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnSlow {
+    /// It is dropped: once the guest could run at less than so many percent of its speed on the mean of
+    /// [`limits::SPEED_SECONDS`] seconds, or at hardly any for [`limits::SLOW_DROP`]. With 0 the mean drops
+    /// none.
+    Drop(u32),
+    /// It is kept however slow it is, and the guest runs as fast as it can follow.
+    Follow,
+}
+
+impl Default for OnSlow {
+    fn default() -> OnSlow {
+        OnSlow::Drop(limits::SPEED_MIN_DEFAULT)
+    }
 }
 
 /// What the host of a process may tell the other side when the process has ended (docs/protocol.md, "Death

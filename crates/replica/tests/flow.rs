@@ -7,8 +7,8 @@ mod world;
 
 use machine::{Input, Step};
 use replica::{
-    Action, Entry, EntryKind, Event, Guest, Halt, News, Node, PeerId, RoleName, Span, Suspicion, Time,
-    limits,
+    Action, Entry, EntryKind, Event, Guest, Halt, News, Node, OnSlow, PairOptions, PeerId, RoleName, Span,
+    Suspicion, Time, limits,
     log::codec::Encoder,
     peer::message::{Log, Message},
 };
@@ -130,7 +130,30 @@ fn the_guest_does_not_stand_for_an_arbiter_that_is_asked_about_a_slow_backup() {
     assert_eq!(world.process(A).frames().len(), 1, "the rules of a pair are kept");
     world.arbiter_away = false;
     world.until("alone", |world| world.process(A).role() == RoleName::Solo);
-    assert!(matches!(world.process(A).news.last(), Some(News::TooSlow(_))));
+    assert!(matches!(world.process(A).news.last(), Some(News::TooSlow(..))));
+}
+
+#[test]
+fn a_backup_that_is_to_be_followed_is_kept_however_slow_it_is() {
+    // FT 3.2-e.
+    let options = |owner| PairOptions {
+        on_slow: OnSlow::Follow,
+        ..options(owner)
+    };
+    let mut world = World::pair_of(Toy::new(), Toy::new(), options(1), options(2));
+    world.slices[B] = 0;
+    world.run_for(ms(30_000));
+    let step = world.process(A).node.guest().now();
+    assert!(world.process(A).node.metrics().stalled_now, "the guest stands");
+    world.slices[B] = 1;
+    world.run_for(ms(1_000));
+    assert!(world.process(A).node.guest().now() > step, "it runs again");
+    assert_eq!(world.process(A).role(), RoleName::Primary);
+    assert_eq!(
+        (world.process(A).node.metrics().suspicion, &world.process(A).news),
+        (None, &vec![])
+    );
+    same_state(&mut world);
 }
 
 #[test]

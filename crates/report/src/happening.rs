@@ -109,6 +109,18 @@ pub enum Happening {
         peer: String,
         /// Why the backup counts as gone.
         why: SuspicionWord,
+        /// The same as a clause, which also says how slow a backup was that was too slow.
+        reason: String,
+    },
+    /// The backup leaves the guest too little of its speed. It is dropped while the guest runs, once the
+    /// arbiter has excluded it.
+    FallsBehind {
+        /// Address of the backup.
+        peer: String,
+        /// The share of its time in which the guest could run, in thousandths, on the mean.
+        speed_permille: u32,
+        /// For how long, in milliseconds.
+        over_ms: f64,
     },
     /// A process is on its way to be the VM's backup, and has come so far.
     Cloning {
@@ -328,13 +340,14 @@ impl Happening {
             Happening::GoLive { epoch, was, after_ms } if *was == RoleWord::Backup => {
                 sentences::live(*epoch, *after_ms)
             }
-            Happening::Alone { peer, why, .. } => sentences::alone(peer, *why),
-            Happening::CloneFailed { peer, why } => {
-                format!("{peer} has not become the backup: {why}; the guest has not noticed")
-            }
-            Happening::Dismissed { peer } => {
-                format!("the backup {peer} is dismissed; the VM goes on here without a backup")
-            }
+            Happening::Alone { peer, reason, .. } => sentences::alone(peer, reason),
+            Happening::FallsBehind {
+                peer,
+                speed_permille,
+                over_ms,
+            } => sentences::falls_behind(peer, *speed_permille, *over_ms),
+            Happening::CloneFailed { peer, why } => sentences::clone_failed(peer, why),
+            Happening::Dismissed { peer } => sentences::dismissed(peer),
             Happening::NotDismissed { peer } => sentences::not_dismissed(peer),
             Happening::Taken {
                 epoch,
@@ -445,8 +458,8 @@ mod tests {
                 epoch: 2,
                 peer: "10.0.0.2:7800".into(),
                 why: SuspicionWord::LinkLost,
+                reason: "the link is closed".into(),
             },
-            Happening::DiskWriter,
             Happening::LinkLost {
                 reason: "10.0.0.1:40000 closed the link".into(),
             },
@@ -479,8 +492,9 @@ mod tests {
     }
 
     /// Those of disks.
-    fn disk_samples() -> [Happening; 3] {
+    fn disk_samples() -> [Happening; 4] {
         [
+            Happening::DiskWriter,
             Happening::DiskTrouble {
                 disk: 0,
                 path: "/shared/shop.raw".into(),
@@ -502,8 +516,13 @@ mod tests {
         ]
     }
 
-    fn clone_samples() -> [Happening; 8] {
+    fn clone_samples() -> [Happening; 9] {
         [
+            Happening::FallsBehind {
+                peer: "10.0.0.2:7800".into(),
+                speed_permille: 238,
+                over_ms: 60_000.0,
+            },
             Happening::Taken {
                 epoch: 9,
                 peer: "10.0.0.2:7800".into(),
@@ -578,6 +597,7 @@ mod tests {
             Happening::Taken { .. } => 26,
             Happening::HandedOver { .. } => 27,
             Happening::NotHandedOver { .. } => 28,
+            Happening::FallsBehind { .. } => 29,
         }
     }
 
@@ -585,8 +605,8 @@ mod tests {
     fn there_is_a_sample_of_every_kind_of_event() {
         let mut kinds: Vec<usize> = samples().iter().map(kind).collect();
         kinds.sort_unstable();
-        assert_eq!(kinds, (0..29).collect::<Vec<_>>());
-        assert_eq!(DOCUMENT.matches("\n### ").count(), 29, "each has a section");
+        assert_eq!(kinds, (0..30).collect::<Vec<_>>());
+        assert_eq!(DOCUMENT.matches("\n### ").count(), 30, "each has a section");
     }
 
     #[test]
@@ -636,6 +656,8 @@ mod tests {
             "the disk /shared/shop.raw gives an error; the guest waits",
             "the disk /shared/shop.raw is well again after 2.5 s; the guest's requests are done",
             "the disk /shared/shop.raw has grown from 2 GiB to 4 GiB; the guest is told its new size",
+            "the backup 10.0.0.2:7800 replays at 23 % of the guest's speed for 60 s, which is too slow; it \
+             is dropped while the guest runs, once the arbiter has excluded it",
             "this side is live, epoch 9, 3 ms after 10.0.0.2:7800 handed the VM over; that side is \
                  its backup now",
             "the VM is live at 10.0.0.3:7800, epoch 9; this side is its backup now",

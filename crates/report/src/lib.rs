@@ -258,7 +258,12 @@ impl Reporter {
                 let (was, after_ms) = (self.was, ms(metrics.detection) + ms(metrics.go_live));
                 self.happened(Happening::GoLive { epoch, was, after_ms });
                 if was == RoleWord::Primary {
-                    self.happened(Happening::Alone { epoch, peer, why });
+                    self.happened(Happening::Alone {
+                        epoch,
+                        peer,
+                        why,
+                        reason: why.as_clause().to_owned(),
+                    });
                 }
             }
             _ => {}
@@ -316,10 +321,16 @@ impl Reporter {
                 Happening::Dismissed { peer }
             }
             News::NotDismissed(_) => Happening::NotDismissed { peer },
-            News::TooSlow(_) => Happening::Alone {
+            News::FallsBehind(_, slowness) => Happening::FallsBehind {
+                peer,
+                speed_permille: slowness.permille,
+                over_ms: ms(slowness.over),
+            },
+            News::TooSlow(_, slowness) => Happening::Alone {
                 epoch: metrics.epoch.0,
                 peer,
                 why: SuspicionWord::Slow,
+                reason: sentences::too_slow(slowness.permille, ms(slowness.over)),
             },
             News::HandedOver(_) => Happening::HandedOver {
                 peer,

@@ -402,6 +402,7 @@ mod tests {
             epoch: 2,
             peer: "10.0.0.2:7800".into(),
             why: SuspicionWord::Silence,
+            reason: "it is silent".into(),
         }
     }
 

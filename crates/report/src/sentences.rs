@@ -133,9 +133,37 @@ pub fn live(epoch: u64, after_ms: f64) -> String {
     )
 }
 
-pub fn alone(peer: &str, why: SuspicionWord) -> String {
-    let why = why.as_clause();
-    format!("the backup {peer} is gone ({why}); the VM goes on here without a backup")
+pub fn alone(peer: &str, reason: &str) -> String {
+    format!("the backup {peer} is gone ({reason}); the VM goes on here without a backup")
+}
+
+pub fn falls_behind(peer: &str, speed_permille: u32, over_ms: f64) -> String {
+    format!(
+        "the backup {peer} replays at {}, which is too slow; it is dropped while the guest runs, once the \
+         arbiter has excluded it",
+        speed(speed_permille, over_ms)
+    )
+}
+
+/// Why a backup was too slow, as a clause.
+pub fn too_slow(speed_permille: u32, over_ms: f64) -> String {
+    format!("it replayed at {}", speed(speed_permille, over_ms))
+}
+
+fn speed(permille: u32, over_ms: f64) -> String {
+    format!(
+        "{} % of the guest's speed for {:.0} s",
+        permille / 10,
+        over_ms / 1e3
+    )
+}
+
+pub fn clone_failed(peer: &str, why: &str) -> String {
+    format!("{peer} has not become the backup: {why}; the guest has not noticed")
+}
+
+pub fn dismissed(peer: &str) -> String {
+    format!("the backup {peer} is dismissed; the VM goes on here without a backup")
 }
 
 pub fn taken(epoch: u64, peer: &str, after_ms: f64) -> String {

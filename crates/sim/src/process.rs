@@ -12,8 +12,8 @@ use std::{
 };
 
 use replica::{
-    Action, Epoch, Event, Halt, Handshake, Header, Hello, Next, Node, Options as RunOptions, PairOptions,
-    PeerId, Side, Span, Start, Time,
+    Action, Epoch, Event, Halt, Handshake, Header, Hello, Next, Node, OnSlow, Options as RunOptions,
+    PairOptions, PeerId, Side, Span, Start, Time,
 };
 
 use crate::{
@@ -255,6 +255,7 @@ impl<G: Subject> Process<G> {
             backup: self.backup,
             timeout: options.timeout,
             notice: options.notice,
+            on_slow: OnSlow::default(),
             run: RunOptions {
                 digest_every: Some(options.digest_every),
                 record,

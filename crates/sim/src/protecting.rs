@@ -138,7 +138,11 @@ impl<G: Subject> World<G> {
             News::Dismissed(_) if self.role(who) == Some(RoleName::Primary) => {
                 self.keeper.replacements += 1;
             }
-            News::Dismissed(_) | News::TooSlow(_) | News::NotDismissed(_) | News::NotHandedOver(..) => {}
+            News::Dismissed(_)
+            | News::FallsBehind(..)
+            | News::TooSlow(..)
+            | News::NotDismissed(_)
+            | News::NotHandedOver(..) => {}
             News::Abandoned(peer, _) => {
                 if let Some(newcomer) = self.at_end(who, *peer) {
                     let host = self.process(newcomer).host;

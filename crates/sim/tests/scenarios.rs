@@ -5,7 +5,7 @@
 //! a draw: change the options instead.
 
 use machine::Control;
-use replica::{Epoch, Halt, RoleName, Span, Suspicion, Time};
+use replica::{Epoch, Halt, Node, RoleName, Span, Suspicion, Time};
 use sim::{
     Check, HostId, Options, ProcessId, Toy, World,
     cache::Access,
@@ -503,6 +503,33 @@ fn a_backup_that_is_far_too_slow_is_dropped_though_it_catches_up_now_and_then() 
         assert!((ms(10_000)..ms(25_000)).contains(&took), "seed {seed}: {took:?}");
         finish(world);
     }
+}
+
+#[test]
+fn a_backup_that_leaves_the_guest_a_third_of_its_speed_is_dropped_after_a_minute_and_nobody_stands() {
+    // FT 3.2-e. Such a backup follows all the time, so the guest would crawl for ever.
+    let mut options = Options::calm(3);
+    options.hosts[0].speed = 30;
+    options.hosts[1].speed = 5;
+    options.think = Span::from_us(100);
+    let mut world = World::<Toy>::new(options, 3, None);
+    let begin = world.now();
+    let done = world.run_while(begin.after(ms(90_000)), |world| {
+        // In any other role than these two the guest would stand.
+        world.role(ProcessId::A) == Some(RoleName::Primary)
+    });
+    assert!(done, "{:?}", world.violation());
+    let took = world.now().since(begin);
+    assert!((ms(60_000)..ms(90_000)).contains(&took), "{took:?}");
+    assert_eq!(world.role(ProcessId::A), Some(RoleName::Solo));
+    assert_eq!(suspicion(&world, ProcessId::A), Some(Suspicion::Slow));
+    let metrics = world.process(ProcessId::A).node.as_ref().map(Node::metrics);
+    assert_eq!(
+        metrics.map(|metrics| metrics.stalled),
+        Some(Span(0)),
+        "it never stood"
+    );
+    finish(world);
 }
 
 #[test]

@@ -97,6 +97,7 @@ const ORDERS: &[(&str, &[&str])] = &[
             "peer/pulse",
             "peer/lag",
             "peer/rest",
+            "peer/mean",
             "peer/pace",
             "roles/call",
             "peer/follower",

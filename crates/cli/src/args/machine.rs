@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::help::{DEVICES, DIAGNOSIS, MACHINE};
+use crate::help::{DEVICES, DIAGNOSIS, MACHINE, PAIR};
 use crate::values;
 
 /// A machine: flags override the file.
@@ -97,6 +97,32 @@ pub enum PanicPolicy {
     Stop,
     /// Press the guest's reset button
     Reset,
+}
+
+/// What becomes of a backup that is too slow.
+#[derive(Args)]
+#[command(next_help_heading = PAIR)]
+pub struct SlowArgs {
+    /// What is done about a backup that is too slow [default: drop]
+    #[arg(long, value_name = "WHAT", hide_short_help = true)]
+    pub on_slow: Option<SlowPolicy>,
+    /// Least share of its speed that a backup must leave the guest, in percent [default: 50]
+    ///
+    /// The mean of the last minute counts. With 0 a backup is too slow only if it hardly follows at all, for
+    /// ten seconds.
+    #[arg(long, value_name = "PERCENT", hide_short_help = true,
+        value_parser = values::value(values::min_speed))]
+    pub min_speed: Option<u32>,
+}
+
+/// What is done about a backup that is too slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SlowPolicy {
+    /// Drop it while the guest runs, which then has no backup
+    Drop,
+    /// Keep it, and let the guest run only as fast as it can follow
+    Follow,
 }
 
 /// What executes the guest's instructions, and how it is checked.

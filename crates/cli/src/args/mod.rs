@@ -18,7 +18,7 @@ use clap::{Arg, Args, Parser, Subcommand};
 use gateway::{Destination, Forward};
 
 pub use demo::{DemoArgs, Kill};
-pub use machine::{Engine, EngineArgs, PanicPolicy, VmArgs};
+pub use machine::{Engine, EngineArgs, PanicPolicy, SlowArgs, SlowPolicy, VmArgs};
 pub use process::{EventsArgs, ProfileArgs, SandboxArgs};
 pub use verbs::{EventsOfArgs, FailoverArgs, OrderArgs, ProtectArgs, StatusArgs, StopArgs};
 
@@ -224,6 +224,8 @@ pub struct StartArgs {
     /// hex digits, made with `(umask 077; openssl rand -hex 32 > shop.key)`.
     #[arg(long, value_name = "FILE", help_heading = PAIR)]
     pub key: Option<PathBuf>,
+    #[command(flatten)]
+    pub slow: SlowArgs,
 }
 
 #[derive(Args)]
@@ -342,6 +344,8 @@ pub struct PairArgs {
     /// believes none. Either side's word is enough.
     #[arg(long, hide_short_help = true, help_heading = PAIR)]
     pub timeout_only: bool,
+    #[command(flatten)]
+    pub slow: SlowArgs,
     /// Use the key though other users can read or change its file
     #[arg(long, hide_short_help = true, help_heading = PAIR)]
     pub allow_open_key: bool,

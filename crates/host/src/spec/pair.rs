@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use link::{KeyError, KeyFile, Security};
-use replica::Span;
+use replica::{OnSlow, Span};
 
 /// How the two halves of a pair find and trust each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct PairSpec {
     /// Is a process that dies found out by the timeout alone, as a host is? Then no notice of a death is
     /// left, and none believed.
     pub timeout_only: bool,
+    /// What becomes of a backup that is too slow.
+    pub on_slow: OnSlow,
     /// The program that watches a primary's process, with its arguments (`os::watcher`); empty: nobody does.
     pub watcher: Vec<OsString>,
 }
@@ -38,6 +40,8 @@ pub struct ProtectSpec {
     pub settings: String,
     /// As [`PairSpec::timeout_only`].
     pub timeout_only: bool,
+    /// As [`PairSpec::on_slow`].
+    pub on_slow: OnSlow,
     /// As [`PairSpec::watcher`].
     pub watcher: Vec<OsString>,
 }

@@ -13,7 +13,7 @@ use link::{Key, Link, Listener, Security, Token};
 use machine::Boot;
 use os::wake::Waker;
 use replica::peer::message::Message;
-use replica::{Claim, ClaimKind, Epoch, Header, Hello, How, Side, Span, Start, Verdict, VmName};
+use replica::{Claim, ClaimKind, Epoch, Header, Hello, How, OnSlow, Side, Span, Start, Verdict, VmName};
 
 use crate::replica::{ARBITER, DISK, NAME, Replica, ask};
 use crate::site::{Site, vm};
@@ -76,6 +76,7 @@ fn a_vm_that_can_get_a_backup_may_call_its_host_though_it_has_no_gateway() {
         timeout: Span::from_ms(3_000),
         settings: String::new(),
         timeout_only: true,
+        on_slow: OnSlow::default(),
         watcher: Vec::new(),
     });
     assert!(spec.needs(None).sockets.tcp);

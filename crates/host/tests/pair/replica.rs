@@ -14,7 +14,7 @@ use host::run::Build;
 use host::{Alone, AttendSpec, PairSpec, Pairing, ProtectSpec, VmSpec};
 use link::KeyFile;
 use machine::{Config, Machine};
-use replica::{Guest, Hello, Span, VmName};
+use replica::{Guest, Hello, OnSlow, Span, VmName};
 use report::Line;
 use serde::de::DeserializeOwned;
 
@@ -79,6 +79,7 @@ fn child_that_is_a_replica() {
         timeout: Span::from_ms(3_000),
         patience: Span::from_ms(60_000),
         timeout_only: false,
+        on_slow: OnSlow::default(),
         watcher: Vec::new(),
     };
     if let Some(socket) = std::env::var_os(ECHOES) {
@@ -104,6 +105,7 @@ fn child_that_is_a_replica() {
             timeout: pair.timeout,
             settings: String::new(),
             timeout_only: true,
+            on_slow: OnSlow::default(),
             watcher: Vec::new(),
         });
     }

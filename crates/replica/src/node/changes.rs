@@ -154,10 +154,9 @@ impl<G: Guest> Node<G> {
         } else if primary.is_going_live() {
             self.own(self.options.epoch);
         }
-        let news = if primary.drops_for_slowness() {
-            News::TooSlow(primary.peer())
-        } else {
-            News::Dismissed(primary.peer())
+        let news = match primary.dropped_for(primary.peer()) {
+            Some(slowness) => News::TooSlow(primary.peer(), slowness),
+            None => News::Dismissed(primary.peer()),
         };
         self.out.push_back(Action::Tell(news));
         self.out.push_back(Action::HangUp(primary.peer()));

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use machine::Step;
 
-use crate::event::{Action, PeerId, Suspicion};
+use crate::event::{Action, PeerId, Slowness};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::options::PairOptions;
@@ -40,6 +40,8 @@ pub struct Follower {
     pub pace: Pace,
     /// This side's heartbeats to it.
     pulse: Pulse,
+    /// How slow it was found to be, if it is dropped for that.
+    pub slowness: Option<Slowness>,
     /// How long the last message took from its sending to its acknowledgement.
     round_trip: Span,
     /// How long each of the last [`limits::BEATS_REMEMBERED`] heartbeats took to be answered, newest first.
@@ -59,7 +61,8 @@ impl Follower {
             sender: Sender::new(now, options.timeout),
             pulse: Pulse::new(now, id, options.epoch, options.owner, detector.interval()),
             detector,
-            pace: Pace::new(now),
+            pace: Pace::new(now, options.on_slow),
+            slowness: None,
             round_trip: Span(0),
             beats: VecDeque::new(),
         }
@@ -84,7 +87,7 @@ impl Follower {
     pub fn become_member(&mut self, now: Time, guarded: Seq) {
         self.guarded = guarded;
         self.sender.set_window(limits::BUFFER_COST_MAX);
-        self.pace = Pace::new(now);
+        self.pace = Pace::new(now, self.pace.on_slow());
     }
 
     /// Takes an acknowledgement, while the last entry of the log is at `step`.
@@ -137,18 +140,15 @@ impl Follower {
         queued
     }
 
-    /// The suspicion, if it has been silent or hopelessly slow for too long.
-    #[must_use]
-    pub fn suspects(&self, now: Time) -> Option<Suspicion> {
-        self.detector
-            .suspects(now)
-            .or_else(|| self.pace.is_hopeless(now).then_some(Suspicion::Slow))
-    }
-
     /// Must the guest stand until it has room, or has caught up (FT 3.2-c)?
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.sender.is_full() || self.pace.is_stopped()
+    }
+
+    /// Takes the time, the end of the last slice. `stands`: the guest has to stand for another reason.
+    pub fn look(&mut self, now: Time, stands: bool) {
+        self.pace.look(now, stands || self.sender.is_full());
     }
 
     /// Queues a frame of the log for it.

@@ -2,8 +2,8 @@
 //!
 //! From below: `joining` has the words with which a replica joins another, `message` all words,
 //! `heartbeat` the datagrams beside them, `handshake` forms a pair, `channel` sends the log and its
-//! acknowledgements, `detect` suspects, `pulse` sends heartbeats, `lag`, `rest` and `pace` keep the primary
-//! within reach of its backup, and `follower` is a backup with all of these, as its primary sees it.
+//! acknowledgements, `detect` suspects, `pulse` sends heartbeats, `lag`, `rest`, `mean` and `pace` keep the
+//! primary within reach of its backup, and `follower` is a backup with all of these, as its primary sees it.
 //!
 //! Nothing here knows a guest or decides what follows from a suspicion: that is the roles' business.
 
@@ -14,6 +14,7 @@ pub mod handshake;
 pub mod heartbeat;
 pub mod joining;
 pub mod lag;
+pub mod mean;
 pub mod message;
 pub mod pace;
 pub mod pulse;

@@ -3,13 +3,17 @@
 //!
 //! Failover takes as long as the backup needs to catch up, so lag must stay small. Where the backup is
 //! slower, the primary runs as fast as the backup was seen to follow, a little faster or slower as the lag is
-//! below or above half of [`limits::LAG_TARGET`].
+//! below or above half of [`limits::LAG_TARGET`]. A backup that takes too much of the guest's speed is too
+//! slow, unless it is to be kept ([`OnSlow`]).
 //!
 //! It only ever says when the guest may run. What the guest computes never depends on it.
 
 use machine::Step;
 
+use crate::event::Slowness;
 use crate::limits;
+use crate::options::OnSlow;
+use crate::peer::mean::Mean;
 use crate::peer::message::Ack;
 use crate::peer::rest::Rest;
 use crate::time::{Span, Time};
@@ -42,12 +46,16 @@ pub struct Pace {
     rest: Rest,
     /// Since when the backup is too slow even for the slowest pace; `None`: it is not, or has recovered.
     hopeless: Option<Time>,
+    /// The mean of the pace.
+    mean: Mean,
+    /// What becomes of a backup that is too slow.
+    on_slow: OnSlow,
 }
 
 impl Pace {
     /// A pace of full speed, for a backup of which nothing is known yet.
     #[must_use]
-    pub fn new(now: Time) -> Pace {
+    pub fn new(now: Time, on_slow: OnSlow) -> Pace {
         Pace {
             lag: Span(0),
             lag_steps: 0,
@@ -58,6 +66,8 @@ impl Pace {
             stopped: false,
             rest: Rest::default(),
             hopeless: None,
+            mean: Mean::new(now),
+            on_slow,
         }
     }
 
@@ -120,8 +130,11 @@ impl Pace {
     }
 
     /// Takes the time, the end of the last slice: its length says how long the guest rests after it.
-    pub fn look(&mut self, now: Time) {
+    /// `stands`: the guest has to stand now, whatever the pace is.
+    pub fn look(&mut self, now: Time, stands: bool) {
         self.rest.look(now, self.permille);
+        let is_let_run = !stands && !self.stopped;
+        self.mean.pass(now, if is_let_run { self.permille } else { 0 });
     }
 
     /// Until when the guest must rest, to run at the present pace; `None`: it may run.
@@ -136,11 +149,28 @@ impl Pace {
         self.stopped
     }
 
-    /// Has the backup been too slow for too long?
+    /// How slow a backup is that cannot follow even the slowest pace and is to be dropped for that. `stands`:
+    /// it has kept the guest standing for [`limits::SLOW_DROP`].
     #[must_use]
-    pub fn is_hopeless(&self, now: Time) -> bool {
-        self.hopeless
-            .is_some_and(|since| now.since(since) >= limits::SLOW_DROP)
+    pub fn hopelessness(&self, now: Time, stands: bool) -> Option<Slowness> {
+        let is_hopeless = stands
+            || self
+                .hopeless
+                .is_some_and(|since| now.since(since) >= limits::SLOW_DROP);
+        let is_dropped = is_hopeless && self.on_slow != OnSlow::Follow;
+        is_dropped.then(|| self.mean.of_last(limits::SLOW_SECONDS))
+    }
+
+    /// How slow a backup is that is to be dropped for the mean of its pace, which is known after
+    /// [`limits::SPEED_SECONDS`].
+    #[must_use]
+    pub fn slowness(&self) -> Option<Slowness> {
+        let OnSlow::Drop(percent) = self.on_slow else {
+            return None;
+        };
+        let mean = self.mean.of_last(limits::SPEED_SECONDS);
+        let is_known = mean.over == Span::from_ms(limits::SPEED_SECONDS as u64 * 1_000);
+        (is_known && mean.permille < percent.saturating_mul(10)).then_some(mean)
     }
 
     /// The lag in time, as the backup said last.
@@ -153,6 +183,12 @@ impl Pace {
     #[must_use]
     pub fn lag_steps(&self) -> u64 {
         self.lag_steps
+    }
+
+    /// What becomes of a backup that is too slow.
+    #[must_use]
+    pub fn on_slow(&self) -> OnSlow {
+        self.on_slow
     }
 
     /// The pace in thousandths.
@@ -219,7 +255,7 @@ mod tests {
     impl Race {
         fn new(far: u64) -> Race {
             Race {
-                pace: Pace::new(ms(0)),
+                pace: Pace::new(ms(0), OnSlow::default()),
                 now: 0,
                 sent: 0,
                 known: 0,
@@ -304,7 +340,7 @@ mod tests {
             let (from, began) = (race.executed, race.now);
             let longest = race.run(20_000, 2000);
             assert!(longest < limits::LAG_MAX, "{far}: {longest:?}");
-            assert!(!race.pace.is_hopeless(ms(race.now)), "{far}");
+            assert_eq!(race.pace.hopelessness(ms(race.now), false), None, "{far}");
             // The backup is hardly ever without work.
             let speed = (race.executed - from) / (race.now - began);
             assert!(speed > 1800, "{far}: {speed}");
@@ -324,7 +360,7 @@ mod tests {
                 let queued = (race.sent - race.passed) / race.link;
                 assert!(queued < 150, "{far}: {queued} ms of log are queued");
             }
-            assert!(!race.pace.is_hopeless(ms(race.now)));
+            assert_eq!(race.pace.hopelessness(ms(race.now), false), None);
             let pace = race.pace.permille();
             assert!((400..600).contains(&pace), "{far}: {pace}");
         }
@@ -332,18 +368,18 @@ mod tests {
 
     #[test]
     fn a_slow_pace_is_kept_by_resting() {
-        let mut pace = Pace::new(ms(0));
+        let mut pace = Pace::new(ms(0), OnSlow::default());
         pace.permille = 500;
         pace.on_slice(ms(10));
-        pace.look(ms(11));
+        pace.look(ms(11), false);
         assert_eq!(pace.rest(), Some(ms(12)));
-        pace.look(ms(12));
+        pace.look(ms(12), false);
         assert_eq!(pace.rest(), None);
     }
 
     #[test]
     fn a_second_of_lag_stops_the_primary_until_it_is_gone() {
-        let mut pace = Pace::new(ms(0));
+        let mut pace = Pace::new(ms(0), OnSlow::default());
         pace.on_executed(ms(1001), Step(20), &ack(5, Span::from_ms(1001)), None, Span(0));
         assert!(pace.is_stopped());
         pace.on_executed(ms(1100), Step(20), &ack(10, Span::from_ms(50)), None, Span(0));
@@ -352,11 +388,90 @@ mod tests {
 
     #[test]
     fn a_backup_that_cannot_follow_the_slowest_pace_is_hopeless() {
-        let mut pace = Pace::new(ms(0));
+        let mut pace = Pace::new(ms(0), OnSlow::default());
         let mut now = 0;
-        while !pace.is_hopeless(ms(now)) {
+        while pace.hopelessness(ms(now), false).is_none() {
             now = second(&mut pace, now, 300);
         }
         assert!((10_000..20_000).contains(&now), "{now}");
+    }
+
+    /// Lets so many milliseconds pass at a pace, in slices of one.
+    fn spend(pace: &mut Pace, now: &mut u64, milliseconds: u64, permille: u32, stands: bool) {
+        pace.permille = permille;
+        for _ in 0..milliseconds {
+            *now += 1;
+            pace.look(ms(*now), stands);
+        }
+    }
+
+    #[test]
+    fn a_backup_is_too_slow_when_the_mean_of_a_minute_is_below_half_of_the_speed() {
+        // FT 3.2-e, L1: the bounds to the millisecond and to the thousandth.
+        let (mut pace, mut now) = (Pace::new(ms(0), OnSlow::default()), 0);
+        spend(&mut pace, &mut now, 59_999, 499, false);
+        assert_eq!(pace.slowness(), None, "a minute is not over");
+        spend(&mut pace, &mut now, 1, 499, false);
+        let over = Span::from_ms(60_000);
+        assert_eq!(pace.slowness(), Some(Slowness { permille: 499, over }));
+        assert_eq!(pace.hopelessness(ms(now), false), None);
+        let (mut pace, mut now) = (Pace::new(ms(0), OnSlow::default()), 0);
+        spend(&mut pace, &mut now, 120_000, 500, false);
+        assert_eq!(pace.slowness(), None, "half of the speed is enough");
+        spend(&mut pace, &mut now, 1_000, 499, false);
+        assert!(pace.slowness().is_some());
+        spend(&mut pace, &mut now, 1_000, 1000, false);
+        assert_eq!(pace.slowness(), None, "it has recovered");
+    }
+
+    #[test]
+    fn standing_counts_as_no_speed_and_a_short_slowness_is_forgiven() {
+        let (mut pace, mut now) = (Pace::new(ms(0), OnSlow::default()), 0);
+        spend(&mut pace, &mut now, 60_000, 1000, false);
+        spend(&mut pace, &mut now, 30_000, 1000, true);
+        assert_eq!(pace.slowness(), None);
+        spend(&mut pace, &mut now, 999, 1000, true);
+        assert_eq!(pace.slowness(), None);
+        spend(&mut pace, &mut now, 1, 1000, true);
+        assert_eq!(pace.slowness().map(|slow| slow.permille), Some(29_000 / 60));
+        spend(&mut pace, &mut now, 29_000, 1000, false);
+        assert!(pace.slowness().is_some());
+        spend(&mut pace, &mut now, 1_000 + 29_000, 1000, false);
+        assert_eq!(pace.slowness(), None);
+        // So does a lag at which the primary stops.
+        pace.stopped = true;
+        spend(&mut pace, &mut now, 31_000, 1000, false);
+        assert!(pace.slowness().is_some());
+    }
+
+    #[test]
+    fn a_backup_that_is_to_be_followed_is_never_too_slow() {
+        let (mut pace, mut now) = (Pace::new(ms(0), OnSlow::Follow), 0);
+        while now < 100_000 {
+            let from = now;
+            now = second(&mut pace, now, 300);
+            for at in from..now {
+                pace.look(ms(at), true);
+            }
+            assert_eq!((pace.slowness(), pace.hopelessness(ms(now), true)), (None, None));
+        }
+        assert_eq!(pace.permille, limits::PACE_MIN);
+    }
+
+    #[test]
+    fn without_a_least_speed_only_the_slowest_pace_counts() {
+        let (mut pace, mut now) = (Pace::new(ms(0), OnSlow::Drop(0)), 0);
+        spend(&mut pace, &mut now, 100_000, limits::PACE_MIN, false);
+        assert_eq!(pace.slowness(), None);
+        let (slowest, over) = (limits::PACE_MIN, limits::SLOW_DROP);
+        let expected = Slowness {
+            permille: slowest,
+            over,
+        };
+        assert_eq!(pace.hopelessness(ms(now), true), Some(expected));
+        let (mut pace, mut now) = (Pace::new(ms(0), OnSlow::Drop(limits::SPEED_MIN_MAX)), 0);
+        spend(&mut pace, &mut now, 59_999, 1000, false);
+        spend(&mut pace, &mut now, 2, 999, false);
+        assert!(pace.slowness().is_some(), "all of the speed is wanted");
     }
 }

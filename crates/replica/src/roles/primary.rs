@@ -258,8 +258,9 @@ impl Primary {
         if let Some(change) = self.live.serve_clone(call, guest, options, held, true) {
             return Some(change);
         }
+        let is_full = self.gate.is_full();
         for member in &mut self.members {
-            member.pace.look(call.now);
+            member.look(call.now, is_full);
         }
         self.notice_standing(call);
         let stands = self.has_stopped() || self.stands.is_some() || self.live.stands_for_clone(guest);

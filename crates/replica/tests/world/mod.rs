@@ -13,8 +13,8 @@ use std::sync::atomic::AtomicBool;
 use machine::{DiskConfig, DiskOperation, DiskRequest, DiskStatus, Effect, Input, NetConfig, Step};
 use replica::{
     Action, Checked, Claim, DiskAnswer, Epoch, Event, Guest, Halt, Handshake, HandshakeAction,
-    HandshakeEvent, Header, Hello, ImageId, Joined, News, Next, Node, Notice, Options, PairOptions, PeerId,
-    RoleName, Side, Span, Time, Verdict,
+    HandshakeEvent, Header, Hello, ImageId, Joined, News, Next, Node, Notice, OnSlow, Options, PairOptions,
+    PeerId, RoleName, Side, Span, Time, Verdict,
 };
 
 /// The guest of all tests.
@@ -46,6 +46,7 @@ pub fn options(owner: u128) -> PairOptions {
         peer: PeerId(0),
         timeout: TIMEOUT,
         notice: Notice::TimeoutOnly,
+        on_slow: OnSlow::default(),
         run: Options {
             digest_every: Some(1000),
             record: None,

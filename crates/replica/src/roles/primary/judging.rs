@@ -5,7 +5,7 @@
 //! unwanted is dismissed while the guest runs.
 
 use super::Primary;
-use crate::event::{PeerId, Suspicion};
+use crate::event::{Action, News, PeerId, Slowness, Suspicion};
 use crate::limits;
 use crate::peer::follower::Follower;
 use crate::peer::message::Message;
@@ -68,6 +68,9 @@ impl Primary {
     /// a backup that cannot follow (FT 3.2-e), or while there is another one: then this primary is well, and
     /// has it excluded while the guest runs.
     pub(super) fn doubt(&mut self, call: &mut Call<'_>, peer: PeerId, why: Suspicion) -> Option<Change> {
+        if why == Suspicion::Slow && !self.has_stopped() {
+            self.note_slowness(call, peer);
+        }
         let open = self
             .dismissal
             .as_mut()
@@ -104,11 +107,27 @@ impl Primary {
         (all && !is_slow && dismissal.takes_promise()).then_some(Change::Suspect(why))
     }
 
-    /// Is its backup dropped because that is too slow?
+    /// Tells, once, how slow this backup is.
+    fn note_slowness(&mut self, call: &mut Call<'_>, peer: PeerId) {
+        let Some(number) = self.members.iter().position(|member| member.id == peer) else {
+            return;
+        };
+        let found = self.slowness(call.now, &self.members[number]);
+        let known = &mut self.members[number].slowness;
+        if let (None, Some(slowness)) = (*known, found) {
+            *known = found;
+            let news = News::FallsBehind(peer, slowness);
+            call.out.push_back(Action::Tell(news));
+        }
+    }
+
+    /// How slow this backup was found to be, if it is dropped for that.
     #[must_use]
-    pub fn drops_for_slowness(&self) -> bool {
+    pub fn dropped_for(&self, peer: PeerId) -> Option<Slowness> {
         let reason = self.dismissal.as_ref().map(Dismissal::reason);
-        reason == Some(Reason::Suspected(Suspicion::Slow))
+        let is_slow = reason == Some(Reason::Suspected(Suspicion::Slow));
+        let member = self.members.iter().find(|member| member.id == peer)?;
+        member.slowness.filter(|_| is_slow)
     }
 
     /// The suspicion, if the backup has been silent or slow for too long.
@@ -118,22 +137,27 @@ impl Primary {
 
     /// The backup that has been silent or slow for too long, if one has.
     fn suspected(&self, now: Time) -> Option<(PeerId, Suspicion)> {
-        let stands = self
-            .stands
-            .is_some_and(|since| now.since(since) >= limits::SLOW_DROP);
         // The arbiter is about to exclude such a backup, and the guest need not stand for that.
         let is_going = |member: &&Follower| {
             let dismissal = self.dismissal.as_ref();
             dismissal.is_some_and(|dismissal| dismissal.is_fresh() && dismissal.concerns(member.id))
         };
         let mut members = self.members.iter().filter(|member| !is_going(member));
-        // A backup that cannot follow protects nothing and holds the guest up, so the primary drops it.
-        let hinders = |member: &Follower| stands && (member.is_full() || self.gate.is_full());
         members.find_map(|member| {
-            let why = member.suspects(now);
-            let why = why.or_else(|| hinders(member).then_some(Suspicion::Slow));
+            let why = member.detector.suspects(now);
+            let why = why.or_else(|| self.slowness(now, member).map(|_| Suspicion::Slow));
             Some((member.id, why?))
         })
+    }
+
+    /// How slow a backup is, if it is too slow: it holds the guest up, and one that cannot follow at all
+    /// protects nothing. A guest that has stopped, since the backup gets the VM, is not held up by one that
+    /// follows.
+    fn slowness(&self, now: Time, member: &Follower) -> Option<Slowness> {
+        let is_long = |since: Time| now.since(since) >= limits::SLOW_DROP;
+        let stands = self.stands.is_some_and(is_long) && (member.is_full() || self.gate.is_full());
+        let hopeless = member.pace.hopelessness(now, stands);
+        hopeless.or_else(|| member.pace.slowness().filter(|_| !self.has_stopped()))
     }
 
     /// The longest time since a backup's last sign of life.
