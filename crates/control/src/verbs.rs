@@ -12,6 +12,7 @@ use crate::client::{CallError, Caller, Found, find};
 use crate::limits::PATIENCE_S;
 use crate::progress::Progress;
 use crate::protocol::{Answer, Verb};
+use crate::status::Status;
 
 /// So long a process may take for an answer.
 pub const PATIENCE: Duration = Duration::from_secs(3);
@@ -168,6 +169,26 @@ pub fn reset(process: &Found) -> Result<(), VerbError> {
     order(process, &Verb::Reset).map(drop)
 }
 
+/// Has the guest stand, or with `paused` false run on; gives a sentence of what was done. The backup knows
+/// it then too.
+///
+/// # Errors
+/// It is refused, it does not come about, or there is no answer.
+pub fn pause(process: &Found, vm: &VmName, paused: bool) -> Result<String, VerbError> {
+    let is_paused = |status: Status| status.is_live() && status.paused_since_wall_ns.is_some();
+    if paused && process.status(PATIENCE)?.is_some_and(is_paused) {
+        return Ok(format!("{vm} is paused already"));
+    }
+    let verb = if paused { Verb::Pause } else { Verb::Resume };
+    carry_through(process, vm, &verb, |happening| match happening {
+        Happening::Paused => paused.then_some(true),
+        Happening::Resumed => (!paused).then_some(true),
+        // The order came too late for this process.
+        Happening::HandedOver { .. } | Happening::Halt(_) => Some(false),
+        _ => None,
+    })
+}
+
 /// What became of the wish for a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Protecting {
@@ -227,7 +248,8 @@ pub fn patience(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is no time from 1 s to a day; use for example 90s or 10m"))
 }
 
-/// Has the process at `to` made the backup of the running guest. Waits for that for at most `patience`
+/// Has the process at `to` made the backup of the running guest; `None`: the one that was it when its
+/// protection was suspended. Waits for that for at most `patience`
 /// (`None`: not at all), and gives a line about it to `watch` a few times a second (empty: no news), which
 /// answers whether to go on waiting.
 ///
@@ -235,7 +257,7 @@ pub fn patience(text: &str) -> Result<Duration, String> {
 /// It is refused, it comes to nothing, or there is no answer.
 pub fn protect(
     process: &Found,
-    to: SocketAddr,
+    to: Option<SocketAddr>,
     patience: Option<Duration>,
     watch: &mut dyn FnMut(&str) -> bool,
 ) -> Result<Protecting, VerbError> {
@@ -245,7 +267,7 @@ pub fn protect(
     {
         return Ok(Protecting::Already(status.peer.unwrap_or_default()));
     }
-    let verb = Verb::Protect { to };
+    let verb = to.map_or(Verb::ResumeProtection, |to| Verb::Protect { to });
     let Some(patience) = patience else {
         return order(process, &verb).map(|_| Protecting::Begun);
     };
@@ -277,20 +299,23 @@ pub fn protect(
 }
 
 /// Has the backup of a running VM dismissed, or the process sent away that is to be it; gives a sentence of
-/// what was done.
+/// what was done. `suspended`: the process remembers where it has called the backup.
 ///
 /// # Errors
 /// It is refused, it does not come about, or there is no answer.
-pub fn unprotect(process: &Found, vm: &VmName) -> Result<String, VerbError> {
-    if let Some(status) = process.status(PATIENCE)?
-        && matches!(
-            status.protection.state,
-            StateWord::Unprotected | StateWord::NeedsBackup
-        )
-    {
+pub fn unprotect(process: &Found, vm: &VmName, suspended: bool) -> Result<String, VerbError> {
+    let state = process.status(PATIENCE)?.map(|status| status.protection.state);
+    let is_lost = state == Some(StateWord::NeedsBackup);
+    if state == Some(StateWord::Unprotected) || (is_lost && !suspended) {
         return Ok(format!("{vm} has no backup"));
     }
-    carry_through(process, vm, &Verb::Unprotect, |happening| match happening {
+    let verb = if suspended {
+        Verb::SuspendProtection
+    } else {
+        Verb::Unprotect
+    };
+    carry_through(process, vm, &verb, |happening| match happening {
+        Happening::Suspended { .. } => is_lost.then_some(true),
         // Alone: the backup was given up for another reason meanwhile.
         Happening::Dismissed { .. } | Happening::CloneFailed { .. } | Happening::Alone { .. } => Some(true),
         Happening::NotDismissed { .. } => Some(false),

@@ -155,6 +155,15 @@ pub enum Happening {
         /// Why, as a clause.
         why: String,
     },
+    /// The VM shall have no backup until its operator wants that one again.
+    Suspended {
+        /// Where that backup is called then.
+        peer: String,
+    },
+    /// The guest stands from here on, as its operator wants.
+    Paused,
+    /// The guest runs again, as its operator wants.
+    Resumed,
     /// The VM has a backup from here on.
     Protected {
         /// Address of the backup.
@@ -329,9 +338,7 @@ impl Happening {
                 sentences::live(*epoch, *after_ms)
             }
             Happening::Alone { peer, why, .. } => sentences::alone(peer, *why),
-            Happening::CloneFailed { peer, why } => {
-                format!("{peer} has not become the backup: {why}; the guest has not noticed")
-            }
+            Happening::CloneFailed { peer, why } => sentences::clone_failed(peer, why),
             Happening::Dismissed { peer } => {
                 format!("the backup {peer} is dismissed; the VM goes on here without a backup")
             }
@@ -343,6 +350,9 @@ impl Happening {
             } => sentences::taken(*epoch, peer, *after_ms),
             Happening::HandedOver { peer, epoch } => sentences::handed_over(peer, *epoch),
             Happening::NotHandedOver { why } => sentences::not_handed_over(why),
+            Happening::Suspended { peer } => sentences::protection_suspended(peer),
+            Happening::Paused => "the guest is paused, as told; `lockstep resume` has it run on".into(),
+            Happening::Resumed => "the guest runs, as told".into(),
             Happening::Protected {
                 peer,
                 epoch,
@@ -502,7 +512,7 @@ mod tests {
         ]
     }
 
-    fn clone_samples() -> [Happening; 8] {
+    fn clone_samples() -> [Happening; 11] {
         [
             Happening::Taken {
                 epoch: 9,
@@ -516,6 +526,11 @@ mod tests {
             Happening::NotHandedOver {
                 why: "a disk does not answer".into(),
             },
+            Happening::Suspended {
+                peer: "10.0.0.3:7800".into(),
+            },
+            Happening::Paused,
+            Happening::Resumed,
             Happening::Dismissed {
                 peer: "10.0.0.3:7800".into(),
             },
@@ -578,6 +593,9 @@ mod tests {
             Happening::Taken { .. } => 26,
             Happening::HandedOver { .. } => 27,
             Happening::NotHandedOver { .. } => 28,
+            Happening::Suspended { .. } => 29,
+            Happening::Paused => 30,
+            Happening::Resumed => 31,
         }
     }
 
@@ -585,8 +603,8 @@ mod tests {
     fn there_is_a_sample_of_every_kind_of_event() {
         let mut kinds: Vec<usize> = samples().iter().map(kind).collect();
         kinds.sort_unstable();
-        assert_eq!(kinds, (0..29).collect::<Vec<_>>());
-        assert_eq!(DOCUMENT.matches("\n### ").count(), 29, "each has a section");
+        assert_eq!(kinds, (0..32).collect::<Vec<_>>());
+        assert_eq!(DOCUMENT.matches("\n### ").count(), 32, "each has a section");
     }
 
     #[test]
@@ -640,6 +658,10 @@ mod tests {
                  its backup now",
             "the VM is live at 10.0.0.3:7800, epoch 9; this side is its backup now",
             "the VM is not handed over to its backup: a disk does not answer; nothing was changed",
+            "protection by 10.0.0.3:7800 is suspended; `lockstep protection resume` has it be the backup \
+             again",
+            "the guest is paused, as told; `lockstep resume` has it run on",
+            "the guest runs, as told",
             "the backup 10.0.0.3:7800 is dismissed; the VM goes on here without a backup",
             "the backup 10.0.0.3:7800 is not dismissed yet: neither it nor the arbiter answers; the VM keeps \
              it until one of them does",

@@ -313,6 +313,8 @@ impl Reporter {
                 epoch: metrics.epoch.0,
             },
             News::NotHandedOver(_, why) => Happening::NotHandedOver { why: why.clone() },
+            News::Paused(true) => Happening::Paused,
+            News::Paused(false) => Happening::Resumed,
             News::Guarded(_) => {
                 self.peer.clone_from(&peer);
                 let clone = metrics.clone.unwrap_or_default();

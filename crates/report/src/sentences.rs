@@ -153,6 +153,14 @@ pub fn not_handed_over(why: &str) -> String {
     format!("the VM is not handed over to its backup: {why}; nothing was changed")
 }
 
+pub fn clone_failed(peer: &str, why: &str) -> String {
+    format!("{peer} has not become the backup: {why}; the guest has not noticed")
+}
+
+pub fn protection_suspended(peer: &str) -> String {
+    format!("protection by {peer} is suspended; `lockstep protection resume` has it be the backup again")
+}
+
 pub fn disk_well(path: &str, lasted_ms: f64) -> String {
     let seconds = lasted_ms / 1e3;
     format!("the disk {path} is well again after {seconds:.1} s; the guest's requests are done")

@@ -113,7 +113,7 @@ impl Kills<'_> {
     /// Has the process that waits at `spare` made the backup. Gives the reason if that came to nothing, as it
     /// may on a host that has no time for the process.
     fn protect(&mut self, survivor: &Found, spare: SocketAddr) -> Result<Option<String>> {
-        match self.meanwhile(|watch| control::protect(survivor, spare, Some(PROTECT_PATIENCE), watch)) {
+        match self.meanwhile(|watch| control::protect(survivor, Some(spare), Some(PROTECT_PATIENCE), watch)) {
             Ok(Protecting::Done(_)) => Ok(None),
             Ok(_) => bail!("the VM was not protected again: {}", self.pair.words()),
             Err(error) => match error.downcast_ref() {

@@ -1,10 +1,12 @@
-//! `status`, `protect`, `unprotect`, `failover`, `stop`, `reset`, `events`: the commands that ask and tell
-//! VMs that run on this host, through the control socket of each VM's process (crate `control`).
+//! `status`, `protect`, `unprotect`, `protection`, `failover`, `pause`, `resume`, `stop`, `reset`, `events`:
+//! the commands that ask and tell VMs that run on this host, through the control socket of each VM's process
+//! (crate `control`).
 //!
 //! Nothing here knows what a VM is made of, and nothing but the process itself is asked: what is printed is
 //! what the process has said just now.
 
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
@@ -12,7 +14,9 @@ use control::{PATIENCE, VerbError};
 use os::signals::Signals;
 use replica::VmName;
 
-use crate::args::{EventsOfArgs, FailoverArgs, OrderArgs, ProtectArgs, StatusArgs, StopArgs};
+use crate::args::{
+    BackupOfArgs, EventsOfArgs, NameArgs, OrderArgs, ProtectArgs, ProtectionCommand, StatusArgs, StopArgs,
+};
 use crate::screen::Screen;
 use crate::{spec, usage, values};
 
@@ -68,8 +72,21 @@ pub fn status(args: &StatusArgs) -> Result<ExitCode> {
 
 /// Makes a backup of a VM that runs.
 pub fn protect(args: &ProtectArgs) -> Result<ExitCode> {
-    let vm = &args.name;
     let to = values::resolve(&args.to).map_err(usage::mark)?;
+    make_backup(&args.backup, Some(to))
+}
+
+/// Suspends the protection of a VM that runs, or resumes it.
+pub fn protection(command: &ProtectionCommand) -> Result<ExitCode> {
+    match command {
+        ProtectionCommand::Suspend(args) => dismiss("protection suspend", args, true),
+        ProtectionCommand::Resume(args) => make_backup(args, None),
+    }
+}
+
+/// Has the process at `to` made the backup; `None`: the one that was it last.
+fn make_backup(args: &BackupOfArgs, to: Option<SocketAddr>) -> Result<ExitCode> {
+    let vm = &args.name;
     let process = control::process(&spec::local_directory(), vm)?;
     let mut signals = Signals::catch()?;
     let is_terminal = std::io::stderr().is_terminal();
@@ -94,18 +111,31 @@ pub fn protect(args: &ProtectArgs) -> Result<ExitCode> {
 }
 
 /// Dismisses the backup of a VM that runs.
-pub fn unprotect(args: &OrderArgs) -> Result<()> {
+pub fn unprotect(args: &OrderArgs) -> Result<ExitCode> {
+    dismiss("unprotect", args, false)
+}
+
+/// Dismisses the backup. `suspended`: its host is remembered.
+fn dismiss(command: &str, args: &OrderArgs, suspended: bool) -> Result<ExitCode> {
     let vm = &args.name;
     let process = control::process(&spec::local_directory(), vm)?;
     let warning =
         format!("{vm} has no backup then: if this host dies, so does its guest.\nTo dismiss its backup");
-    confirm("unprotect", vm, args.yes, &warning)?;
-    say!("{}", control::unprotect(&process, vm)?);
+    confirm(command, vm, args.yes, &warning)?;
+    say!("{}", control::unprotect(&process, vm, suspended)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Has the guest of a VM stand, or with `paused` false run on.
+pub fn pause(args: &NameArgs, paused: bool) -> Result<()> {
+    let vm = &args.name;
+    let process = control::process(&spec::local_directory(), vm)?;
+    say!("{}", control::pause(&process, vm, paused)?);
     Ok(())
 }
 
 /// Has the two sides of a VM change their roles.
-pub fn failover(args: &FailoverArgs) -> Result<()> {
+pub fn failover(args: &NameArgs) -> Result<()> {
     let vm = &args.name;
     let process = control::process(&spec::local_directory(), vm)?;
     say!("{}", control::failover(&process, vm)?);

@@ -13,6 +13,7 @@ use crate::event::{Action, Event};
 use crate::guest::Guest;
 use crate::guest::outputs::Outward;
 use crate::limits;
+use crate::log::entry::Seq;
 use crate::mutation;
 use crate::mutation::Mutation;
 use crate::options::{Options, PairOptions};
@@ -135,6 +136,8 @@ impl Solo {
         options: &PairOptions,
     ) -> Option<Change> {
         self.live.recorder.look(call.now, call.metrics);
+        // Nobody else need know of it.
+        self.live.obey(call, guest, Seq(u64::MAX));
         if self.live.is_log_due_for_cut() {
             // The file's log is covered up to the cut, so that the apprentice's can go on behind it.
             self.flush(call, guest);

@@ -8,6 +8,9 @@ use crate::clone::source::{self, End, Owner, Source};
 use crate::event::{Action, Epoch, Event, Joined, News, PeerId};
 use crate::guest::Guest;
 use crate::log::codec::Frame;
+use crate::log::entry::Mark;
+use crate::mutation;
+use crate::mutation::Mutation;
 use crate::options::PairOptions;
 use crate::peer::follower::Follower;
 use crate::roles::call::Call;
@@ -173,6 +176,11 @@ impl Live {
         let mark = source
             .is_ready(self.released)
             .then(|| source.mark(options.epoch, options.owner))?;
+        if self.recorder.paused && !mutation::is(Mutation::PauseNotTakenOver) {
+            // The guest may have been paused before the cut, of which the member's log says nothing.
+            let paused = Mark::Paused(true);
+            self.recorder.put(call.now, guest, call.metrics, paused);
+        }
         self.recorder.put(call.now, guest, call.metrics, mark);
         Some(())
     }
