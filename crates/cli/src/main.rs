@@ -59,8 +59,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// Commands that people look for and that a manager of many VMs would have, which there is none of yet.
-const COMMANDS_OF_AN_AGENT: &str = "ps list top start suspend resume failover move migrate \
-                                    drain";
+const COMMANDS_OF_AN_AGENT: &str = "ps list top start suspend move migrate drain";
 
 /// Reads the command line; ends the process where that is the answer.
 fn arguments() -> Cli {
@@ -76,8 +75,8 @@ fn arguments() -> Cli {
         tell!(
             "lockstep: this version has no `{word}`, since nothing manages all VMs of a host: each VM is the \
              process that `run`, `primary` or `backup` started; `lockstep status` lists them, and \
-             `protect`, `move-backup`, `unprotect`, `failover`, `stop`, `reset` and `events` are the other \
-             commands for VMs that run"
+             `protect`, `move-backup`, `unprotect`, `protection`, `failover`, `pause`, `resume`, `stop`, \
+             `reset` and `events` are the other commands for VMs that run"
         );
         os::stderr::finish();
         std::process::exit(2);
@@ -153,8 +152,11 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Status(args) => return vm_verbs::status(&args),
         Command::Protect(args) => return vm_verbs::protect(&args),
         Command::MoveBackup(args) => return vm_verbs::move_backup(&args),
-        Command::Unprotect(args) => vm_verbs::unprotect(&args)?,
+        Command::Unprotect(args) => return vm_verbs::unprotect(&args),
         Command::Failover(args) => vm_verbs::failover(&args)?,
+        Command::Protection(command) => return vm_verbs::protection(&command),
+        Command::Pause(args) => vm_verbs::pause(&args, true)?,
+        Command::Resume(args) => vm_verbs::pause(&args, false)?,
         Command::Stop(args) => return vm_verbs::stop(&args),
         Command::Reset(args) => vm_verbs::reset(&args)?,
         Command::Events(args) => vm_verbs::events(&args)?,

@@ -446,6 +446,181 @@ fn a_backup_of_a_vm_that_cannot_have_one_is_refused_with_what_is_missing() {
     );
 }
 
+/// What the live process of a VM says, and what it says `ms` later.
+fn now_and_later(site: &Site, name: &str, ms: u64) -> (Value, Value) {
+    let status = || {
+        let is_live = |status: &Value| matches!(status["role"].as_str(), Some("solo" | "primary"));
+        site.statuses(name).into_iter().find(is_live).unwrap()
+    };
+    let at = |status: &Value| status["observed"]["wall_ns"].as_u64().unwrap();
+    let now = status();
+    let later = std::iter::repeat_with(status).find(|later| at(later) >= at(&now) + ms * 1_000_000);
+    (now, later.unwrap())
+}
+
+/// A guest that says it is paused stands, for so long at least.
+fn stands(site: &Site, name: &str, ms: u64) {
+    let (now, later) = now_and_later(site, name, ms);
+    assert_eq!(now["figures"]["step"], later["figures"]["step"]);
+    for status in site.statuses(name) {
+        assert_eq!(status["guest"], "paused");
+        assert!(status["paused_since_wall_ns"].as_u64().unwrap() > 0);
+    }
+}
+
+/// A guest has been told to run on, and does.
+fn runs_on(site: &Site, name: &str) {
+    let text = site.ends(&format!("resume {name}")).with(0);
+    assert_eq!(text, format!("{name}: the guest runs, as told\n"));
+    let (now, later) = now_and_later(site, name, 100);
+    let step = |status: &Value| status["figures"]["step"].as_u64().unwrap();
+    assert!(step(&later) > step(&now));
+}
+
+#[test]
+fn a_guest_is_paused_until_it_is_told_to_run_on() {
+    let site = Site::new();
+    let mut web = site.runs("web");
+    assert_eq!(site.status("web").unwrap()["paused_since_wall_ns"], Value::Null);
+    let text = site.ends("pause web").with(0);
+    let expected = "web: the guest is paused, as told; `lockstep resume` has it run on\n";
+    assert_eq!(text, expected);
+    web.says("the guest is paused, as told");
+    stands(&site, "web", 100);
+    assert_eq!(site.ends("pause web").with(0), "web is paused already\n");
+    let text = site.ends("status web").with(0);
+    assert!(text.contains("\n     Guest  paused for "), "{text}");
+    assert!(text.contains("`lockstep resume` has it run on"), "{text}");
+    let text = site.ends("reset web --yes").with(4);
+    assert!(
+        text.contains("web is paused, and a guest that stands cannot boot"),
+        "{text}"
+    );
+    stands(&site, "web", 100);
+    runs_on(&site, "web");
+    runs_on(&site, "web");
+    assert_eq!(site.ends("reset web --yes").with(0), "web is reset\n");
+    // The plug is pulled of a guest that stands, too.
+    site.ends("pause web").with(0);
+    assert_eq!(site.ends("stop web --hard --yes").with(0), "web is off\n");
+    assert!(web.child.wait().unwrap().success());
+    site.ends("pause web").with(5);
+}
+
+#[test]
+fn a_pair_is_paused_and_whoever_goes_on_with_the_guest_has_it_stand() {
+    let site = Site::new();
+    let (mut primary, mut backup) = site.pair();
+    site.ends("pause web").with(0);
+    backup.says("the guest is paused, as told");
+    stands(&site, "web", 100);
+    for status in site.statuses("web") {
+        assert_eq!(status["protection"]["state"], "protected");
+        assert_eq!(status["protection"]["flags"][0], "paused");
+    }
+    // Longer than the timeout.
+    stands(&site, "web", 1500);
+    // The two change their roles, and change them back.
+    for _ in 0..2 {
+        let text = site.ends("failover web").with(0);
+        assert!(text.contains("this side is its backup now"), "{text}");
+        let is_a_pair = |site: &Site| {
+            let live =
+                |status: &Value| status["role"] == "primary" && status["protection"]["state"] == "protected";
+            site.statuses("web").iter().any(live)
+        };
+        while !is_a_pair(&site) {
+            std::thread::yield_now();
+        }
+        stands(&site, "web", 100);
+    }
+    primary.gets(rustix::process::Signal::KILL);
+    backup.says("this side is live");
+    backup.says("the guest is paused, as told");
+    primary.child.wait().unwrap();
+    while site.status("web").unwrap()["role"] != "solo" {
+        std::thread::yield_now();
+    }
+    stands(&site, "web", 100);
+    runs_on(&site, "web");
+    assert_eq!(site.ends("stop web --hard --yes").with(0), "web is off\n");
+}
+
+#[test]
+fn a_backup_is_dismissed_from_a_paused_guest_and_both_can_be_undone() {
+    let site = Site::new();
+    let (primary, mut backup) = site.pair();
+    site.ends("pause web").with(0);
+    let text = site.ends("protection suspend web").with(2);
+    assert!(
+        text.contains("`protection suspend` needs `--yes` without a terminal"),
+        "{text}"
+    );
+    let text = site.ends("protection suspend web --yes").with(0);
+    assert!(
+        text.contains("is dismissed; the VM goes on here without a backup"),
+        "{text}"
+    );
+    assert!(backup.child.wait().unwrap().success());
+    let status = site.status("web").unwrap();
+    assert_eq!(status["protection"]["state"], "unprotected");
+    let reason = &status["protection"]["reasons"][0];
+    assert_eq!(reason["code"], "suspended");
+    let sentence = reason["sentence"].as_str().unwrap();
+    let address = sentence.split(' ').nth(2).unwrap();
+    assert_eq!(
+        site.ends("protection suspend web --yes").with(0),
+        "web has no backup\n"
+    );
+    stands(&site, "web", 100);
+
+    // Nobody waits there yet: the guest has not noticed, and the host is remembered.
+    let text = site.ends("protection resume web").with(1);
+    assert!(text.contains("has not become the backup"), "{text}");
+    let status = site.status("web").unwrap();
+    assert_eq!(status["protection"]["state"], "needs-backup");
+    let flags = "backup --serial none --timeout-ms 1000";
+    let mut child = site
+        .lockstep(&format!("{flags} --listen {address} --key {{key}}"))
+        .spawn()
+        .unwrap();
+    let errors = BufReader::new(child.stderr.take().unwrap());
+    let mut again = Running { child, errors };
+    again.says("waiting for the primary on ");
+    let text = site.ends("protection resume web").with(0);
+    assert!(
+        text.contains(&format!("the VM has a backup at {address}")),
+        "{text}"
+    );
+    // The new backup knows that the guest stands, although that was so before it came.
+    again.says("the guest is paused, as told");
+    stands(&site, "web", 100);
+    let text = site.ends("protection resume web").with(0);
+    assert!(text.starts_with("web is protected already, by "), "{text}");
+    primary.dies();
+    while site.status("web").is_none_or(|status| status["role"] != "solo") {
+        std::thread::yield_now();
+    }
+    stands(&site, "web", 100);
+    runs_on(&site, "web");
+
+    // It was called by the other side, and knows nobody to call.
+    for words in ["protection resume web", "protection suspend web --yes"] {
+        let text = site.ends(words).with(4);
+        assert!(
+            text.contains("has called no host to be the backup of web"),
+            "{text}"
+        );
+    }
+    drop(again);
+    let _alone = site.runs("shop");
+    site.ends("protection resume shop").with(4);
+    assert_eq!(
+        site.ends("protection suspend shop --yes").with(0),
+        "shop has no backup\n"
+    );
+}
+
 #[test]
 fn events_are_given_to_the_last_as_they_happen() {
     let site = Site::new();

@@ -31,6 +31,6 @@ pub use protocol::{Answer, Request, RequestId, Response, Verb};
 pub use status::{Cloning, Observed, Status};
 pub use text::{detail, list};
 pub use verbs::{
-    PATIENCE, Protecting, VerbError, await_role, events, failover, move_backup, patience, process, protect,
-    reset, stop, unprotect,
+    PATIENCE, Protecting, VerbError, await_role, events, failover, patience, pause, process, protect, reset,
+    stop, unprotect,
 };

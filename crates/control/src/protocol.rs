@@ -65,6 +65,10 @@ pub enum Verb {
     },
     /// Press the guest's reset button.
     Reset,
+    /// Have the guest stand, on both sides of a pair.
+    Pause,
+    /// Have a paused guest run on.
+    Resume,
     /// Make a process that waits for this VM the backup of the running guest.
     Protect {
         /// Where that process waits.
@@ -77,6 +81,10 @@ pub enum Verb {
     },
     /// Dismiss the backup, or send away the process that is to be it: the guest runs on without.
     Unprotect,
+    /// The same, and the process remembers where it has called the backup.
+    SuspendProtection,
+    /// Make the process that waits there the backup again.
+    ResumeProtection,
     /// Have the two sides change their roles: the backup is live, and the process asked is its backup.
     Failover,
     /// Give the last lines of events.
@@ -94,15 +102,7 @@ impl Verb {
     /// Does it change anything? Only such a request is remembered.
     #[must_use]
     pub fn changes(&self) -> bool {
-        match self {
-            Verb::Status | Verb::Events { .. } => false,
-            Verb::Stop { .. }
-            | Verb::Reset
-            | Verb::Protect { .. }
-            | Verb::MoveBackup { .. }
-            | Verb::Unprotect
-            | Verb::Failover => true,
-        }
+        !matches!(self, Verb::Status | Verb::Events { .. })
     }
 }
 
@@ -188,6 +188,8 @@ mod tests {
             Verb::Status,
             Verb::Stop { hard: true },
             Verb::Reset,
+            Verb::Pause,
+            Verb::Resume,
             Verb::Protect {
                 to: "10.0.0.3:7800".parse().unwrap(),
             },
@@ -195,6 +197,8 @@ mod tests {
             Verb::MoveBackup {
                 to: "[::1]:7701".parse().unwrap(),
             },
+            Verb::SuspendProtection,
+            Verb::ResumeProtection,
             Verb::Failover,
             Verb::Events {
                 follow: true,

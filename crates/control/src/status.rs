@@ -21,6 +21,8 @@ pub struct Status {
     pub host: String,
     /// What the guest does.
     pub guest: GuestWord,
+    /// When the guest was paused, in nanoseconds since 1970; null: its operator does not want it to stand.
+    pub paused_since_wall_ns: Option<u64>,
     /// What the process is to the VM; null before it is anything.
     pub role: Option<RoleWord>,
     /// How the VM's protection stands.
@@ -74,6 +76,7 @@ impl Status {
             pid,
             host: os::identity::host_name(),
             guest,
+            paused_since_wall_ns: None,
             role: None,
             protection: Protection::only(state, reason),
             epoch: 0,

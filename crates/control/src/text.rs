@@ -130,11 +130,13 @@ pub fn detail(status: &Status, utf8: bool) -> String {
         line("Guest", status.guest.as_str().into());
         return text;
     };
+    let paused = |from| format!(" for {},", since(from, status.observed.wall_ns));
     line(
         "Guest",
         format!(
-            "{} here for {}, {} M steps/s, process {}",
+            "{}{} here for {}, {} M steps/s, process {}",
             status.guest.as_str(),
+            status.paused_since_wall_ns.map(paused).unwrap_or_default(),
             amount::lasted(Span(Duration::from_secs_f64(f.up_s.max(0.0)).as_nanos() as u64)),
             amount::grouped(f.steps_per_second / 1_000_000),
             amount::bytes(f.resident_bytes >> 20 << 20)

@@ -1,7 +1,6 @@
 //! The orders that can be given to a running VM, as a program gives them: to the process that shows the guest
 //! to the world, and until what was ordered is done. Nothing here prints, or asks whether it is meant.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use crate::client::{CallError, Caller, Found, find};
 use crate::limits::PATIENCE_S;
 use crate::progress::Progress;
 use crate::protocol::{Answer, Verb};
+use crate::status::Status;
 
 /// So long a process may take for an answer.
 pub const PATIENCE: Duration = Duration::from_secs(3);
@@ -168,6 +168,26 @@ pub fn reset(process: &Found) -> Result<(), VerbError> {
     order(process, &Verb::Reset).map(drop)
 }
 
+/// Has the guest stand, or with `paused` false run on; gives a sentence of what was done. The backup knows
+/// it then too.
+///
+/// # Errors
+/// It is refused, it does not come about, or there is no answer.
+pub fn pause(process: &Found, vm: &VmName, paused: bool) -> Result<String, VerbError> {
+    let is_paused = |status: Status| status.is_live() && status.paused_since_wall_ns.is_some();
+    if paused && process.status(PATIENCE)?.is_some_and(is_paused) {
+        return Ok(format!("{vm} is paused already"));
+    }
+    let verb = if paused { Verb::Pause } else { Verb::Resume };
+    carry_through(process, vm, &verb, |happening| match happening {
+        Happening::Paused => paused.then_some(true),
+        Happening::Resumed => (!paused).then_some(true),
+        // The order came too late for this process.
+        Happening::HandedOver { .. } | Happening::Halt(_) => Some(false),
+        _ => None,
+    })
+}
+
 /// What became of the wish for a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Protecting {
@@ -227,62 +247,35 @@ pub fn patience(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is no time from 1 s to a day; use for example 90s or 10m"))
 }
 
-/// Has the process at `to` made the backup of the running guest. Waits for that for at most `patience`
-/// (`None`: not at all), and gives a line about it to `watch` a few times a second (empty: no news), which
-/// answers whether to go on waiting.
+/// Gives an order after which the guest is copied: to get a backup ([`Verb::Protect`],
+/// [`Verb::ResumeProtection`]), or another one in place of the one that it has ([`Verb::MoveBackup`]). Waits
+/// until that is done for at most `patience` (`None`: not at all), and gives a line about it to `watch` a few
+/// times a second (empty: no news), which answers whether to go on waiting.
 ///
 /// # Errors
 /// It is refused, it comes to nothing, or there is no answer.
 pub fn protect(
     process: &Found,
-    to: SocketAddr,
+    verb: &Verb,
     patience: Option<Duration>,
     watch: &mut dyn FnMut(&str) -> bool,
 ) -> Result<Protecting, VerbError> {
-    if let Some(status) = process.status(PATIENCE)?
+    let moves = matches!(verb, Verb::MoveBackup { .. });
+    if !moves
+        && let Some(status) = process.status(PATIENCE)?
         && status.protection.state == StateWord::Protected
         && status.is_live()
     {
         return Ok(Protecting::Already(status.peer.unwrap_or_default()));
     }
+    // Was the order done (true), or did it fail (false)?
     let outcome = |happening: &Happening| match happening {
-        Happening::Protected { .. } => Some(true),
+        Happening::Protected { .. } => (!moves).then_some(true),
         Happening::CloneFailed { .. } => Some(false),
+        Happening::Dismissed { .. } if moves => Some(true),
+        Happening::NotDismissed { .. } | Happening::Alone { .. } if moves => Some(false),
         _ => None,
     };
-    clone_to(process, &Verb::Protect { to }, patience, watch, &outcome)
-}
-
-/// Has the process at `to` made the backup in place of the one that the VM has; it has one all the time.
-/// Waits until the old one has gone, as [`protect`] waits for the new one.
-///
-/// # Errors
-/// It is refused, it comes to nothing, or there is no answer.
-pub fn move_backup(
-    process: &Found,
-    to: SocketAddr,
-    patience: Option<Duration>,
-    watch: &mut dyn FnMut(&str) -> bool,
-) -> Result<Protecting, VerbError> {
-    let outcome = |happening: &Happening| match happening {
-        Happening::Dismissed { .. } => Some(true),
-        Happening::CloneFailed { .. } | Happening::NotDismissed { .. } | Happening::Alone { .. } => {
-            Some(false)
-        }
-        _ => None,
-    };
-    clone_to(process, &Verb::MoveBackup { to }, patience, watch, &outcome)
-}
-
-/// Gives an order that has the guest copied, and waits for what comes of it. `outcome` says of an event
-/// whether the order was done (true) or failed (false); `None`: it is about something else.
-fn clone_to(
-    process: &Found,
-    verb: &Verb,
-    patience: Option<Duration>,
-    watch: &mut dyn FnMut(&str) -> bool,
-    outcome: &dyn Fn(&Happening) -> Option<bool>,
-) -> Result<Protecting, VerbError> {
     let Some(patience) = patience else {
         return order(process, verb).map(|_| Protecting::Begun);
     };
@@ -317,20 +310,23 @@ fn clone_to(
 }
 
 /// Has the backup of a running VM dismissed, or the process sent away that is to be it; gives a sentence of
-/// what was done.
+/// what was done. `suspended`: the process remembers where it has called the backup.
 ///
 /// # Errors
 /// It is refused, it does not come about, or there is no answer.
-pub fn unprotect(process: &Found, vm: &VmName) -> Result<String, VerbError> {
-    if let Some(status) = process.status(PATIENCE)?
-        && matches!(
-            status.protection.state,
-            StateWord::Unprotected | StateWord::NeedsBackup
-        )
-    {
+pub fn unprotect(process: &Found, vm: &VmName, suspended: bool) -> Result<String, VerbError> {
+    let state = process.status(PATIENCE)?.map(|status| status.protection.state);
+    let is_lost = state == Some(StateWord::NeedsBackup);
+    if state == Some(StateWord::Unprotected) || (is_lost && !suspended) {
         return Ok(format!("{vm} has no backup"));
     }
-    carry_through(process, vm, &Verb::Unprotect, |happening| match happening {
+    let verb = if suspended {
+        Verb::SuspendProtection
+    } else {
+        Verb::Unprotect
+    };
+    carry_through(process, vm, &verb, |happening| match happening {
+        Happening::Suspended { .. } => is_lost.then_some(true),
         // Alone: the backup was given up for another reason meanwhile.
         Happening::Dismissed { .. } | Happening::CloneFailed { .. } | Happening::Alone { .. } => Some(true),
         Happening::NotDismissed { .. } => Some(false),

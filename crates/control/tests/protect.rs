@@ -115,7 +115,7 @@ impl Vm {
             drawn.len() < draws_max
         };
         let to = "10.0.0.3:7800".parse().unwrap();
-        let protecting = control::protect(&self.process(), to, patience, &mut watch);
+        let protecting = control::protect(&self.process(), &Verb::Protect { to }, patience, &mut watch);
         (protecting, drawn)
     }
 }

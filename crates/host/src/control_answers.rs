@@ -40,21 +40,8 @@ fn change<G: Guest>(world: &mut World, node: &mut Node<Witness<G>>, asked: &Aske
         .control
         .as_mut()
         .map_or(0, |socket| socket.control().next_line());
-    match world.reporter.role() {
-        RoleName::Solo | RoleName::Primary => {}
-        RoleName::Claiming => {
-            let sentence =
-                "the arbiter has not yet said whether the VM goes on here; try again, nothing was changed";
-            return Answer::refused("undecided", sentence);
-        }
-        RoleName::Backup | RoleName::Apprentice | RoleName::Handing | RoleName::Halted => {
-            let other = world.reporter.peer().unwrap_or("the other side");
-            let sentence = format!(
-                "{name} does not run in this process but at {other}: give the order there; nothing was \
-                 changed"
-            );
-            return Answer::refused("not-live", sentence);
-        }
+    if let Err(refusal) = must_be_live(world) {
+        return refusal;
     }
     match asked.verb {
         Verb::Stop { hard: false } => {
@@ -65,6 +52,15 @@ fn change<G: Guest>(world: &mut World, node: &mut Node<Witness<G>>, asked: &Aske
             return Answer::refused("no-power-button", sentence);
         }
         Verb::Stop { hard: true } => world.pull_plug(&mut |event| node.handle(clock::now(), event)),
+        Verb::Pause => node.handle(clock::now(), Event::Pause(true)),
+        Verb::Resume => node.handle(clock::now(), Event::Pause(false)),
+        Verb::Reset if world.reporter.guarding().paused_since().is_some() => {
+            let sentence = format!(
+                "{name} is paused, and a guest that stands cannot boot; `lockstep resume {name}` has it run \
+                 on; nothing was changed"
+            );
+            return Answer::refused("paused", sentence);
+        }
         Verb::Reset => {
             world.reporter.happened(Happening::Reset { by: Wish::Control });
             let reset = Input::Control(Control::Reset);
@@ -81,6 +77,19 @@ fn change<G: Guest>(world: &mut World, node: &mut Node<Witness<G>>, asked: &Aske
             }
         }
         Verb::Unprotect => node.handle(clock::now(), Event::Unprotect),
+        Verb::SuspendProtection => match called_last(world) {
+            Ok(host) => {
+                let peer = host.to_string();
+                world.reporter.happened(Happening::Suspended { peer });
+                node.handle(clock::now(), Event::Unprotect);
+            }
+            Err(refusal) => return refusal,
+        },
+        Verb::ResumeProtection => {
+            if let Err(refusal) = called_last(world).and_then(|host| protect(world, host)) {
+                return refusal;
+            }
+        }
         Verb::Failover => {
             if world.reporter.role() != RoleName::Primary {
                 return no_backup(&name, "that could go on with it");
@@ -109,6 +118,40 @@ fn no_backup(name: &str, what_for: &str) -> Answer {
          changed"
     );
     Answer::refused("no-backup", sentence)
+}
+
+/// Refuses an order to a process that does not show the guest to the world.
+fn must_be_live(world: &World) -> Result<(), Answer> {
+    match world.reporter.role() {
+        RoleName::Solo | RoleName::Primary => Ok(()),
+        RoleName::Claiming => {
+            let sentence =
+                "the arbiter has not yet said whether the VM goes on here; try again, nothing was changed";
+            Err(Answer::refused("undecided", sentence))
+        }
+        RoleName::Backup | RoleName::Apprentice | RoleName::Handing | RoleName::Halted => {
+            let (name, other) = (&world.vm, world.reporter.peer().unwrap_or("the other side"));
+            let sentence = format!(
+                "{name} does not run in this process but at {other}: give the order there; nothing was \
+                 changed"
+            );
+            Err(Answer::refused("not-live", sentence))
+        }
+    }
+}
+
+/// The host that this process has called last to be the VM's backup.
+fn called_last(world: &World) -> Result<SocketAddr, Answer> {
+    let name = &world.vm;
+    let last = world.protection.as_ref().and_then(|protection| protection.last);
+    last.ok_or_else(|| {
+        let sentence = format!(
+            "this process has called no host to be the backup of {name}, so it remembers none: use \
+             `lockstep unprotect {name}`, and `lockstep protect {name} --to HOST:PORT` later; nothing was \
+             changed"
+        );
+        Answer::refused("no-host", sentence)
+    })
 }
 
 /// Has the backup at `to` called, or says what stands in the way.
@@ -149,6 +192,7 @@ fn status<G: Guest>(world: &mut World, node: &Node<Witness<G>>) -> Answer {
         Reason::new("", ""),
     );
     status.guest = guarding.guest();
+    status.paused_since_wall_ns = guarding.paused_since();
     status.role = Some(metrics.role.into());
     status.clone = Cloning::of(protection.phase, metrics);
     status.protection = protection;

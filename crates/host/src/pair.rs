@@ -324,7 +324,8 @@ impl<'a> Half<'a> {
         world.cables.look_for(self.pair.timeout);
         if let Some(protect) = &self.spec.protect {
             let header = Some(formed.start.header);
-            let protection = protect_with(self.spec, protect, self.security, self.owner, config, header);
+            let mut protection = protect_with(self.spec, protect, self.security, self.owner, config, header);
+            protection.last = live.then_some(self.pair.address);
             world.protection = Some(protection);
         }
         world.watch = self.watch;

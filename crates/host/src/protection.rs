@@ -36,6 +36,8 @@ pub struct Protection {
     links: u32,
     /// The process that a call has reached, until it is the backup or will not be; `None`: there is none.
     newcomer: Option<Newcomer>,
+    /// Whom this process has called last to be the backup, also when the pair was formed; `None`: nobody.
+    pub last: Option<SocketAddr>,
 }
 
 /// A call under way.
@@ -95,6 +97,7 @@ impl Protection {
             call: None,
             links,
             newcomer: None,
+            last: None,
         }
     }
 
@@ -122,6 +125,7 @@ impl Protection {
         });
         thread.map_err(|error| format!("this host gives no more threads ({error})"))?;
         self.call = Some(Call { to, answer });
+        self.last = Some(to);
         Ok(())
     }
 

@@ -117,6 +117,9 @@ pub enum Event {
     Checked(Epoch, Checked),
     /// The operator wants no backup any more. A replica that has none, and gets none, takes no notice.
     Unprotect,
+    /// The operator wants the guest to stand (true), or to run again. A backup takes no notice: its guest
+    /// does what the log says.
+    Pause(bool),
 }
 
 /// A link on which a process may become the backup of the guest that runs here.
@@ -271,12 +274,14 @@ pub enum News {
     NotHandedOver(PeerId, String),
     /// The backup does not answer, and the arbiter neither: the VM keeps its backup for now.
     NotDismissed(PeerId),
+    /// The guest stands from here on, as the operator wants (true), or runs again; the backup knows it.
+    Paused(bool),
 }
 
 impl News {
-    /// Whom the news are about.
+    /// Whom the news are about; `None`: the guest.
     #[must_use]
-    pub fn peer(&self) -> PeerId {
+    pub fn peer(&self) -> Option<PeerId> {
         match self {
             News::Cloning(peer, _)
             | News::Abandoned(peer, _)
@@ -286,7 +291,8 @@ impl News {
             | News::FallsBehind(peer, _)
             | News::TooSlow(peer, _)
             | News::HandedOver(peer)
-            | News::NotHandedOver(peer, _) => *peer,
+            | News::NotHandedOver(peer, _) => Some(*peer),
+            News::Paused(_) => None,
         }
     }
 }

@@ -81,6 +81,10 @@ pub enum Mutation {
     StandsWhileCopied,
     /// A clone takes over the guest without its pending disk requests.
     DiskNotTaken,
+    /// A backup takes no notice of the mark by which the guest stands.
+    PauseForgotten,
+    /// A new member is not told that the guest has stood since before the cut.
+    PauseNotTakenOver,
     /// FT 3.4-a: overlapping disk requests go to the disk together.
     DiskOverlap,
 }

@@ -136,10 +136,12 @@ pub enum Happening {
         /// Why, as a clause.
         why: String,
     },
-    /// The VM has no backup any more, as its operator wanted: the backup cannot take over from here on.
+    /// A backup is none any more, as the operator wanted: it cannot take over from here on.
     Dismissed {
         /// The address of the backup.
         peer: String,
+        /// The address of the one that has taken its place; null: the VM has no backup any more.
+        replaced_by: Option<String>,
     },
     /// The backup was to be dismissed, but neither it nor the arbiter answers: the VM keeps it for now.
     NotDismissed {
@@ -167,6 +169,15 @@ pub enum Happening {
         /// Why, as a clause.
         why: String,
     },
+    /// The VM shall have no backup until its operator wants that one again.
+    Suspended {
+        /// Where that backup is called then.
+        peer: String,
+    },
+    /// The guest stands from here on, as its operator wants.
+    Paused,
+    /// The guest runs again, as its operator wants.
+    Resumed,
     /// The VM has a backup from here on.
     Protected {
         /// Address of the backup.
@@ -347,7 +358,7 @@ impl Happening {
                 over_ms,
             } => sentences::falls_behind(peer, *speed_permille, *over_ms),
             Happening::CloneFailed { peer, why } => sentences::clone_failed(peer, why),
-            Happening::Dismissed { peer } => sentences::dismissed(peer),
+            Happening::Dismissed { peer, replaced_by } => sentences::dismissed(peer, replaced_by.as_deref()),
             Happening::NotDismissed { peer } => sentences::not_dismissed(peer),
             Happening::Taken {
                 epoch,
@@ -356,6 +367,9 @@ impl Happening {
             } => sentences::taken(*epoch, peer, *after_ms),
             Happening::HandedOver { peer, epoch } => sentences::handed_over(peer, *epoch),
             Happening::NotHandedOver { why } => sentences::not_handed_over(why),
+            Happening::Suspended { peer } => sentences::protection_suspended(peer),
+            Happening::Paused => "the guest is paused, as told; `lockstep resume` has it run on".into(),
+            Happening::Resumed => "the guest runs, as told".into(),
             Happening::Protected {
                 peer,
                 epoch,
@@ -516,7 +530,7 @@ mod tests {
         ]
     }
 
-    fn clone_samples() -> [Happening; 9] {
+    fn clone_samples() -> [Happening; 12] {
         [
             Happening::FallsBehind {
                 peer: "10.0.0.2:7800".into(),
@@ -535,8 +549,14 @@ mod tests {
             Happening::NotHandedOver {
                 why: "a disk does not answer".into(),
             },
+            Happening::Suspended {
+                peer: "10.0.0.3:7800".into(),
+            },
+            Happening::Paused,
+            Happening::Resumed,
             Happening::Dismissed {
                 peer: "10.0.0.3:7800".into(),
+                replaced_by: Some("10.0.0.4:7800".into()),
             },
             Happening::NotDismissed {
                 peer: "10.0.0.3:7800".into(),
@@ -598,6 +618,9 @@ mod tests {
             Happening::HandedOver { .. } => 27,
             Happening::NotHandedOver { .. } => 28,
             Happening::FallsBehind { .. } => 29,
+            Happening::Suspended { .. } => 30,
+            Happening::Paused => 31,
+            Happening::Resumed => 32,
         }
     }
 
@@ -605,8 +628,8 @@ mod tests {
     fn there_is_a_sample_of_every_kind_of_event() {
         let mut kinds: Vec<usize> = samples().iter().map(kind).collect();
         kinds.sort_unstable();
-        assert_eq!(kinds, (0..30).collect::<Vec<_>>());
-        assert_eq!(DOCUMENT.matches("\n### ").count(), 30, "each has a section");
+        assert_eq!(kinds, (0..33).collect::<Vec<_>>());
+        assert_eq!(DOCUMENT.matches("\n### ").count(), 33, "each has a section");
     }
 
     #[test]
@@ -662,6 +685,10 @@ mod tests {
                  its backup now",
             "the VM is live at 10.0.0.3:7800, epoch 9; this side is its backup now",
             "the VM is not handed over to its backup: a disk does not answer; nothing was changed",
+            "protection by 10.0.0.3:7800 is suspended; `lockstep protection resume` has it be the backup \
+             again",
+            "the guest is paused, as told; `lockstep resume` has it run on",
+            "the guest runs, as told",
             "the backup 10.0.0.3:7800 is dismissed; the VM goes on here without a backup",
             "the backup 10.0.0.3:7800 is not dismissed yet: neither it nor the arbiter answers; the VM keeps \
              it until one of them does",

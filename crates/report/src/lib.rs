@@ -317,8 +317,8 @@ impl Reporter {
                 }
             }
             News::Dismissed(_) => {
-                self.replaced = None;
-                Happening::Dismissed { peer }
+                let replaced_by = self.replaced.take().map(|_| self.peer.clone());
+                Happening::Dismissed { peer, replaced_by }
             }
             News::NotDismissed(_) => Happening::NotDismissed { peer },
             News::FallsBehind(_, slowness) => Happening::FallsBehind {
@@ -337,6 +337,8 @@ impl Reporter {
                 epoch: metrics.epoch.0,
             },
             News::NotHandedOver(_, why) => Happening::NotHandedOver { why: why.clone() },
+            News::Paused(true) => Happening::Paused,
+            News::Paused(false) => Happening::Resumed,
             News::Guarded(_) => {
                 let before = std::mem::replace(&mut self.peer, peer.clone());
                 self.replaced = (self.role() == RoleName::Primary).then_some(before);

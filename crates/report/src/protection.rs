@@ -12,6 +12,7 @@ use replica::Metrics;
 use serde::{Deserialize, Serialize};
 
 use super::happening::Happening;
+use super::sentences;
 use super::words::{PhaseWord, RoleWord, VerdictWord};
 
 /// A backup that is further behind than this, in milliseconds, is said to be behind.
@@ -65,6 +66,8 @@ pub enum GuestWord {
     Waiting,
     /// It stands until the arbiter has decided.
     Standing,
+    /// It stands, as its operator wants.
+    Paused,
     /// Its kernel has panicked.
     Panicked,
     /// It is off, or runs here no more.
@@ -81,6 +84,7 @@ impl GuestWord {
             GuestWord::Running => "running",
             GuestWord::Waiting => "waiting",
             GuestWord::Standing => "standing",
+            GuestWord::Paused => "paused",
             GuestWord::Panicked => "panicked",
             GuestWord::Off => "off",
             GuestWord::Unknown => "unknown",
@@ -100,6 +104,8 @@ pub enum FlagWord {
     DiskTrouble,
     /// The guest's kernel has panicked.
     Panicked,
+    /// The guest stands, as its operator wants.
+    Paused,
     /// The arbiter does not answer.
     ArbiterAway,
 }
@@ -164,6 +170,10 @@ pub struct Guarding {
     lost: Option<Reason>,
     /// The backup that was dismissed last; `None`: none was since the last backup.
     dismissed: Option<String>,
+    /// Where the backup is called that the operator wants again later; `None`: no protection is suspended.
+    suspended: Option<String>,
+    /// Since when the guest stands as its operator wants, in nanoseconds since 1970; `None`: it does not.
+    paused: Option<u64>,
     /// The process on its way to be the backup, and how far it is; `None`: there is none.
     coming: Option<(String, PhaseWord)>,
     /// The last process that has not become the backup, and why; `None`: there was none since the last
@@ -186,6 +196,12 @@ impl Guarding {
     pub fn hear(&mut self, happening: &Happening, wall_ns: u64) {
         let before = self.state();
         self.take(happening);
+        match happening {
+            // It is told again where the guest goes on.
+            Happening::Paused => self.paused = self.paused.or(Some(wall_ns)),
+            Happening::Resumed => self.paused = None,
+            _ => {}
+        }
         if self.since_wall_ns == 0 || before != self.state() {
             self.since_wall_ns = wall_ns;
         }
@@ -200,6 +216,7 @@ impl Guarding {
                 }
                 if matches!(role, RoleWord::Primary | RoleWord::Backup) {
                     (self.lost, self.failed, self.suspected) = (None, None, None);
+                    self.suspended = None;
                 }
             }
             Happening::Suspected { peer, .. } => {
@@ -219,13 +236,23 @@ impl Guarding {
                     format!("this side has taken the VM over from {peer}, and nobody follows it yet");
                 self.lost = Some(Reason::new("took-over", sentence));
             }
-            Happening::Cloning { peer, phase } => self.coming = Some((peer.clone(), *phase)),
-            Happening::Dismissed { peer } => {
+            Happening::Cloning { peer, phase } => {
+                self.coming = Some((peer.clone(), *phase));
+                self.suspended = None;
+            }
+            Happening::Suspended { peer } => self.suspended = Some(peer.clone()),
+            Happening::Dismissed {
+                peer,
+                replaced_by: None,
+            } => {
                 (self.lost, self.failed) = (None, None);
                 self.dismissed = Some(peer.clone());
             }
             Happening::CloneFailed { peer, why } => {
-                self.coming = None;
+                if self.coming.take().is_none() {
+                    // Nobody was sent away, but a call has failed: a backup is wanted again.
+                    self.suspended = None;
+                }
                 self.failed = Some((peer.clone(), why.clone()));
             }
             Happening::Protected { .. } => {
@@ -247,6 +274,12 @@ impl Guarding {
         }
     }
 
+    /// Since when the guest stands as its operator wants, in nanoseconds since 1970; `None`: it does not.
+    #[must_use]
+    pub fn paused_since(&self) -> Option<u64> {
+        self.paused
+    }
+
     /// What the guest does.
     #[must_use]
     pub fn guest(&self) -> GuestWord {
@@ -255,6 +288,7 @@ impl Guarding {
             RoleWord::Halted => GuestWord::Off,
             RoleWord::Claiming | RoleWord::Handing => GuestWord::Standing,
             RoleWord::Apprentice => GuestWord::Waiting,
+            _ if self.paused.is_some() => GuestWord::Paused,
             _ if self.panic.is_some() => GuestWord::Panicked,
             RoleWord::Solo | RoleWord::Primary | RoleWord::Backup => GuestWord::Running,
         }
@@ -269,6 +303,7 @@ impl Guarding {
             RoleWord::Primary | RoleWord::Backup => StateWord::Protected,
             RoleWord::Apprentice => StateWord::Starting,
             RoleWord::Solo if self.coming.is_some() => StateWord::Starting,
+            RoleWord::Solo if self.suspended.is_some() => StateWord::Unprotected,
             RoleWord::Solo if self.lost.is_some() || self.failed.is_some() => StateWord::NeedsBackup,
             RoleWord::Solo => StateWord::Unprotected,
         }
@@ -309,6 +344,10 @@ impl Guarding {
             let sentence = format!("the guest's kernel has panicked: {line}");
             flag(FlagWord::Panicked, "panicked", sentence);
         }
+        if self.paused.is_some() {
+            let sentence = "the guest stands, as its operator wants; `lockstep resume` has it run on";
+            flag(FlagWord::Paused, "paused", sentence.into());
+        }
         if let Some(sentence) = &self.waiting {
             flag(FlagWord::ArbiterAway, "arbiter-away", sentence.clone());
         }
@@ -340,12 +379,13 @@ impl Guarding {
                     "this process gets the guest's state, to become its backup",
                 ),
             }),
-            StateWord::Unprotected => reasons.push(match &self.dismissed {
-                Some(peer) => Reason::new(
+            StateWord::Unprotected => reasons.push(match (&self.suspended, &self.dismissed) {
+                (Some(peer), _) => Reason::new("suspended", sentences::protection_suspended(peer)),
+                (None, Some(peer)) => Reason::new(
                     "dismissed",
                     format!("its backup {peer} was dismissed; if this host dies, so does the guest"),
                 ),
-                None => Reason::new(
+                (None, None) => Reason::new(
                     "user",
                     "the VM was started to run alone; if this host dies, so does the guest",
                 ),
@@ -507,6 +547,63 @@ mod tests {
             "10.0.0.3:7800 has not become the backup: the link to it broke"
         );
         assert_eq!(told.phase, None);
+    }
+
+    #[test]
+    fn a_suspended_protection_is_wanted_again_and_no_fault() {
+        let suspended = Happening::Suspended {
+            peer: "10.0.0.3:7800".into(),
+        };
+        let dismissed = Happening::Dismissed {
+            peer: "10.0.0.3:7800".into(),
+            replaced_by: None,
+        };
+        let solo = role(RoleWord::Solo);
+        let pair = vec![
+            role(RoleWord::Primary),
+            suspended.clone(),
+            dismissed,
+            solo.clone(),
+        ];
+        // So is one of a VM that has lost its backup, or whose backup is lost while it is dismissed.
+        let lost = vec![solo.clone(), alone(), suspended.clone()];
+        let meanwhile = vec![role(RoleWord::Primary), suspended, solo, alone()];
+        for happenings in [&pair, &lost, &meanwhile] {
+            let told = after(happenings);
+            assert_eq!(
+                (told.state, codes(&told)),
+                (StateWord::Unprotected, vec!["suspended"])
+            );
+            assert!(told.reasons[0].sentence.contains("10.0.0.3:7800 is suspended"));
+        }
+        // It is resumed, and that comes to nothing, sooner or later.
+        for resumed in [vec![failed()], vec![cloning(PhaseWord::Connecting), failed()]] {
+            let told = after(&[&pair[..], &resumed].concat());
+            assert_eq!(told.state, StateWord::NeedsBackup);
+        }
+        let sent_away = [cloning(PhaseWord::Copying), lost[2].clone(), failed()];
+        let told = after(&[&lost[..2], &sent_away].concat());
+        assert_eq!(codes(&told), ["suspended"]);
+    }
+
+    #[test]
+    fn a_guest_is_paused_from_the_first_news_of_it_until_it_runs_again() {
+        let mut guarding = Guarding::default();
+        let news = [
+            (role(RoleWord::Backup), None),
+            (Happening::Paused, Some(2)),
+            (role(RoleWord::Solo), Some(2)),
+            (Happening::Paused, Some(2)),
+            (Happening::Resumed, None),
+            (Happening::Paused, Some(6)),
+        ];
+        for ((happening, since), wall_ns) in news.into_iter().zip(1..) {
+            guarding.hear(&happening, wall_ns);
+            assert_eq!(guarding.paused_since(), since, "{happening:?}");
+            let told = guarding.protection(&Metrics::default());
+            assert_eq!(told.flags.contains(&FlagWord::Paused), since.is_some());
+            assert_eq!(guarding.guest() == GuestWord::Paused, since.is_some());
+        }
     }
 
     #[test]

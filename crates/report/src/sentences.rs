@@ -162,8 +162,11 @@ pub fn clone_failed(peer: &str, why: &str) -> String {
     format!("{peer} has not become the backup: {why}; the guest has not noticed")
 }
 
-pub fn dismissed(peer: &str) -> String {
-    format!("the backup {peer} is dismissed; the VM goes on here without a backup")
+pub fn dismissed(peer: &str, replaced_by: Option<&str>) -> String {
+    match replaced_by {
+        Some(other) => format!("the backup {peer} is dismissed; {other} has taken its place"),
+        None => format!("the backup {peer} is dismissed; the VM goes on here without a backup"),
+    }
 }
 
 pub fn taken(epoch: u64, peer: &str, after_ms: f64) -> String {
@@ -179,6 +182,10 @@ pub fn handed_over(peer: &str, epoch: u64) -> String {
 
 pub fn not_handed_over(why: &str) -> String {
     format!("the VM is not handed over to its backup: {why}; nothing was changed")
+}
+
+pub fn protection_suspended(peer: &str) -> String {
+    format!("protection by {peer} is suspended; `lockstep protection resume` has it be the backup again")
 }
 
 pub fn disk_well(path: &str, lasted_ms: f64) -> String {

@@ -84,7 +84,7 @@ fn without_notices(options: &mut Options) {
 }
 
 /// All variants.
-pub const VARIANTS: [Broken; 42] = [
+pub const VARIANTS: [Broken; 44] = [
     variant(
         "output released before the ack",
         "FT 2.2-c",
@@ -153,6 +153,11 @@ pub const VARIANTS: [Broken; 42] = [
         Mutation::DiskOverlap,
     ),
     variant("page overwritten and not hashed", "0099", Mutation::PageNotHashed),
+    variant(
+        "pause forgotten at a takeover",
+        "FT 3.3-a",
+        Mutation::PauseForgotten,
+    ),
     clone("page overwritten and not kept", "FT 3.1-a", Mutation::PageNotKept),
     clone("page of a round forgotten", "FT 3.1-a", Mutation::PageForgotten),
     clone(
@@ -197,6 +202,11 @@ pub const VARIANTS: [Broken; 42] = [
         "handed over without the outputs that have not left",
         "FT 3.3-c",
         Mutation::HeldNotKept,
+    ),
+    clone(
+        "pause from before the cut not taken over",
+        "FT 3.3-a",
+        Mutation::PauseNotTakenOver,
     ),
     clone("heir that gives up", "FT 3.3-c", Mutation::HeirGivesUp),
     clone("everybody is an heir", "FT 2.3-e", Mutation::EverybodyIsHeir),

@@ -75,6 +75,7 @@ impl Options {
         options.notice =
             Random::new(mix(seed, 0xdead)).pick(&[Notice::TimeoutOnly, Notice::Settled, Notice::Unsettled]);
         options.draw_cache_faults();
+        options.draw_pauses(0x9a05, 150);
         if Random::new(mix(seed, 0x11fe)).permille(LIVES_PERMILLE) {
             options.draw_lives();
         }
@@ -146,10 +147,25 @@ impl Options {
                 fault,
             });
         }
+        self.draw_pauses(0x9a05_11fe, 400);
         self.draw_dismissals(ProcessId::A, end);
         self.draw_hand_overs(ProcessId::A, end);
         self.draw_replacements(ProcessId::A, end);
         self.timed.sort_by_key(|(at, _)| *at);
+    }
+
+    /// Draws when the operator has the guest stand for a while, wherever it lives then, in so many
+    /// thousandths of the worlds. `stream`: names the draws.
+    fn draw_pauses(&mut self, stream: u64, chance: u64) {
+        let mut random = Random::new(mix(self.seed, stream));
+        if random.permille(chance) {
+            for _ in 0..random.between(1, 3) {
+                let at = Time(random.below(self.unsafe_for.0));
+                let anyone = ProcessId::A;
+                self.timed.push((at, Part::Owner.gets(Fault::Pause(anyone))));
+            }
+            self.timed.sort_by_key(|(at, _)| *at);
+        }
     }
 
     /// Draws when the operator dismisses the guest's backup, wherever it lives then.

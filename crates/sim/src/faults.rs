@@ -70,6 +70,8 @@ pub enum Fault {
     HandOver(ProcessId),
     /// The operator wants the backup of the guest that runs in this process replaced by one on another host.
     Replace(ProcessId),
+    /// The operator wants the guest that runs in this process to stand for a while.
+    Pause(ProcessId),
     /// Nobody reaches the arbiter for a while.
     ArbiterAway(Span),
     /// Nobody reaches the disk for a while.
@@ -106,6 +108,7 @@ impl Fault {
             | Fault::Unprotect(who)
             | Fault::HandOver(who)
             | Fault::Replace(who)
+            | Fault::Pause(who)
             | Fault::Slow(who, _)
             | Fault::FlushFails(who) => Some(who),
             Fault::CutAll(_)
@@ -135,6 +138,7 @@ impl Fault {
             Fault::Unprotect(_) => Fault::Unprotect(who),
             Fault::HandOver(_) => Fault::HandOver(who),
             Fault::Replace(_) => Fault::Replace(who),
+            Fault::Pause(_) => Fault::Pause(who),
             Fault::Slow(_, permille) => Fault::Slow(who, permille),
             Fault::FlushFails(_) => Fault::FlushFails(who),
             ref other => other.clone(),
@@ -188,6 +192,7 @@ impl fmt::Display for Fault {
             Fault::Unprotect(who) => write!(f, "operator: {who} shall dismiss its backup"),
             Fault::HandOver(who) => write!(f, "operator: {who} shall change roles with its backup"),
             Fault::Replace(who) => write!(f, "operator: {who} shall get another backup in place of its own"),
+            Fault::Pause(who) => write!(f, "operator: the guest of {who} shall stand"),
             Fault::Reset => write!(f, "link reset"),
             Fault::HeartbeatsLost(span) => write!(f, "heartbeats lost for {}", show(*span)),
             Fault::ArbiterAway(span) => write!(f, "arbiter away for {}", show(*span)),

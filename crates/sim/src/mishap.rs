@@ -158,6 +158,7 @@ impl<G: Subject> World<G> {
             }
             Fault::HandOver(who) => self.deliver(who, Event::HandOver),
             Fault::Replace(who) => self.replace_backup(who),
+            Fault::Pause(who) => self.deliver(who, Event::Pause(true)),
             Fault::ArbiterAway(span) => self.arbiter.leave(self.now.after(span)),
             Fault::DiskAway(span) => self.storage.leave(self.now.after(span)),
             Fault::Slow(who, permille) => {
@@ -167,6 +168,7 @@ impl<G: Subject> World<G> {
             // The client of a guest that forgets its requests would have to begin anew.
             Fault::Operator(Control::Reset) if !G::REMEMBERS => {}
             Fault::Operator(control) => {
+                self.checks.paused.on_order(None);
                 self.deliver(self.attached, Event::Input(Input::Control(control)));
             }
             Fault::FlushFails(who) => {

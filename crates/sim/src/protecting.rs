@@ -4,7 +4,7 @@
 //! the owner of the guest (`joining.rs`), and tries again elsewhere when the owner says that this came to
 //! nothing. It must never touch a node or a guest.
 
-use replica::{Guest, News, PeerId, RoleName};
+use replica::{Event, Guest, News, PeerId, RoleName, Span};
 
 use crate::{
     faults::InClone,
@@ -15,6 +15,9 @@ use crate::{
     subject::Subject,
     world::World,
 };
+
+/// The longest time for which the operator lets a guest stand.
+const PAUSE_MAX: Span = Span::from_ms(1_500);
 
 impl<G: Subject> World<G> {
     /// The keeper looks, has the guest protected if it is alone, and looks again later.
@@ -138,6 +141,7 @@ impl<G: Subject> World<G> {
             News::Dismissed(_) if self.role(who) == Some(RoleName::Primary) => {
                 self.keeper.replacements += 1;
             }
+            News::Paused(paused) => self.on_paused(who, *paused),
             News::Dismissed(_)
             | News::FallsBehind(..)
             | News::TooSlow(..)
@@ -153,6 +157,18 @@ impl<G: Subject> World<G> {
                 }
                 self.end_attempt(who, *peer);
             }
+        }
+    }
+
+    /// A process tells that the guest stands, or runs again. The operator of one that stands has it run on
+    /// after a while, as often as a live process tells so: whoever takes it over tells it anew.
+    fn on_paused(&mut self, who: ProcessId, paused: bool) {
+        let is_live = matches!(self.role(who), Some(RoleName::Solo | RoleName::Primary));
+        if let Some(node) = self.process(who).node.as_ref().filter(|_| paused && is_live) {
+            self.checks.paused.on_told(who, node.guest().now());
+            let after = self.random.span(Span::from_ms(1), PAUSE_MAX);
+            let order = What::Deliver(who, Event::Pause(false));
+            self.schedule(self.now.after(after), order);
         }
     }
 

@@ -56,6 +56,7 @@ pub fn event(event: &Event) -> String {
         Event::Leave => "> leave".to_owned(),
         Event::HandOver => "> hand over".to_owned(),
         Event::Unprotect => "> unprotect".to_owned(),
+        Event::Pause(paused) => format!("> the guest shall stand: {paused}"),
     }
 }
 

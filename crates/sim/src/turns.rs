@@ -82,7 +82,7 @@ impl<G: Subject> World<G> {
         process.fuel.set(fuel);
         let begin = node.guest().now();
         process.next = node.slice(process.clock.shows(self.now), &AtomicBool::new(false));
-        let steps = node.guest().now().since(begin);
+        let (here, steps) = (node.guest().now(), node.guest().now().since(begin));
         let result = memory::check(who, node.metrics());
         if self.options.calm {
             let metrics = node.metrics();
@@ -97,6 +97,9 @@ impl<G: Subject> World<G> {
         process.ticket += 1;
         let (at, ticket) = (self.now.after(process.cost(steps)), process.ticket);
         self.judge(result);
+        if who == self.owner() {
+            self.judge(self.checks.paused.check(who, here));
+        }
         self.compare();
         self.follow();
         let entries = self.process(who).tape.borrow().own_len() as u64;
@@ -198,6 +201,9 @@ impl<G: Subject> World<G> {
         }
         if !self.process(who).is_alive() {
             return;
+        }
+        if let Event::Pause(paused) = event {
+            self.checks.paused.on_order(paused.then_some(who));
         }
         // The host's kernel wakes the process a little later.
         let soon = self.now.after(Span(self.random.below(20_000)));

@@ -14,7 +14,7 @@ use crate::{
     arbiter::Arbiter,
     checker::{
         Violation, clock::GuestTime, disk::Disk, durability::Durability, guard::Guard, lockstep::Lockstep,
-        output::Outputs, single_primary::SinglePrimary, still::Still,
+        output::Outputs, paused::Paused, single_primary::SinglePrimary, still::Still,
     },
     client::Client,
     faults::Armed,
@@ -44,6 +44,8 @@ pub(crate) struct Checks {
     pub guard: Guard,
     /// A clone does not stop the guest.
     pub still: Still,
+    /// A paused guest stands.
+    pub paused: Paused,
     /// All guests live the same life.
     pub lockstep: Lockstep,
     /// Disk requests go out once, and never two together that overlap.

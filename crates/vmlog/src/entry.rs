@@ -95,6 +95,9 @@ pub enum Mark {
         /// The process that is a member no longer.
         member: u128,
     },
+    /// From here on the guest stands, as its operator wants (true), or it runs again. It is in the log so
+    /// that a backup which goes on with the guest has it stand too.
+    Paused(bool),
 }
 
 /// The check of an output: CRC-32C over a tag, the output's numbers and its bytes. It stands in the log, so

@@ -36,6 +36,7 @@ const TAG_BREAK: u8 = 21;
 const TAG_DISK_SIZE: u8 = 22;
 const TAG_DIGEST_BEGINS: u8 = 23;
 const TAG_DIGEST_ENDS: u8 = 28;
+const TAG_PAUSED: u8 = 29;
 
 /// The last entry, relative to which the next one is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +115,7 @@ impl Base {
                 let code = r.varint_at_most(u64::from(u16::MAX))?;
                 EntryKind::Off(PowerState::Failed(u16::try_from(code).unwrap_or(u16::MAX)))
             }
-            TAG_GUARDED..=TAG_DISMISSED => EntryKind::Mark(mark(r, tag)?),
+            TAG_GUARDED..=TAG_DISMISSED | TAG_PAUSED => EntryKind::Mark(mark(r, tag)?),
             _ => EntryKind::Input(input(r, tag)?),
         };
         self.step = at;
@@ -179,6 +180,10 @@ fn push_mark(w: &mut Writer, delta: u64, mark: &Mark) {
         Mark::Dismissed { member } => {
             head(w, TAG_DISMISSED, delta);
             w.raw(&member.to_le_bytes());
+        }
+        Mark::Paused(paused) => {
+            head(w, TAG_PAUSED, delta);
+            w.raw(&[u8::from(*paused)]);
         }
     }
 }
@@ -251,6 +256,7 @@ fn mark(r: &mut Reader<'_>, tag: u8) -> Result<Mark, Malformed> {
         TAG_RESUME => Mark::Resume,
         TAG_SNAPSHOT => Mark::Snapshot(process(r)?),
         TAG_DISMISSED => Mark::Dismissed { member: process(r)? },
+        TAG_PAUSED => Mark::Paused(r.truth()?),
         unknown => return Err(Malformed::Tag(unknown)),
     })
 }

@@ -20,7 +20,9 @@ use gateway::{Destination, Forward};
 pub use demo::{DemoArgs, Kill};
 pub use machine::{Engine, EngineArgs, PanicPolicy, SlowArgs, SlowPolicy, VmArgs};
 pub use process::{EventsArgs, ProfileArgs, SandboxArgs};
-pub use verbs::{EventsOfArgs, FailoverArgs, OrderArgs, ProtectArgs, StatusArgs, StopArgs};
+pub use verbs::{
+    BackupOfArgs, EventsOfArgs, NameArgs, OrderArgs, ProtectArgs, ProtectionCommand, StatusArgs, StopArgs,
+};
 
 use crate::help::{self, DIAGNOSIS, OUTPUT, PAIR};
 use crate::values;
@@ -124,7 +126,18 @@ pub enum Command {
     ///
     /// The backup goes on with the guest and this host's process is its backup: the VM has a backup all the
     /// time, nothing is copied, and clients keep their connections. For work on this host, or to try it.
-    Failover(FailoverArgs),
+    Failover(NameArgs),
+    /// Suspend the protection of a VM, or resume it
+    #[command(subcommand)]
+    Protection(ProtectionCommand),
+    /// Have a VM's guest stand
+    ///
+    /// The guest does nothing and its memory is kept, on both sides of a pair; the backup stays its backup,
+    /// and one that takes it over has it stand too. Its time goes on: when it runs again its clock jumps
+    /// forward.
+    Pause(NameArgs),
+    /// Have a paused guest run on
+    Resume(NameArgs),
     /// Switch a VM off
     ///
     /// The guest cannot be asked, as its board has no power button: this is refused without `--hard`, which

@@ -1,9 +1,10 @@
-//! What the commands take that ask and tell running VMs: `status`, `protect`, `unprotect`, `failover`,
-//! `stop`, `reset`, `events`. `vm_verbs` does them. Nothing here looks for a VM.
+//! What the commands take that ask and tell running VMs: `status`, `protect`, `unprotect`, `protection`,
+//! `failover`, `pause`, `resume`, `stop`, `reset`, `events`. `vm_verbs` does them. Nothing here looks for a
+//! VM.
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use replica::VmName;
 
 use crate::values;
@@ -20,12 +21,19 @@ pub struct StatusArgs {
 
 #[derive(Args)]
 pub struct ProtectArgs {
-    /// Name of the VM
-    #[arg(value_parser = values::value(values::name))]
-    pub name: VmName,
+    #[command(flatten)]
+    pub backup: BackupOfArgs,
     /// Where the process waits that is to be the backup
     #[arg(long, value_name = "HOST:PORT")]
     pub to: String,
+}
+
+/// Which VM gets a backup, and how long the command waits for that.
+#[derive(Args)]
+pub struct BackupOfArgs {
+    /// Name of the VM
+    #[arg(value_parser = values::value(values::name))]
+    pub name: VmName,
     /// Do not wait until the VM is protected
     #[arg(long)]
     pub no_wait: bool,
@@ -34,8 +42,22 @@ pub struct ProtectArgs {
     pub timeout: Duration,
 }
 
+#[derive(Subcommand)]
+pub enum ProtectionCommand {
+    /// Dismiss the backup of a VM, and remember its host
+    ///
+    /// As `lockstep unprotect`, but the VM's process remembers where it has called the backup, as long as it
+    /// runs. Nothing is kept on that host. For work on the other host, or on the network.
+    Suspend(OrderArgs),
+    /// Make a backup again where it was
+    ///
+    /// As `lockstep protect`, with the address that the VM's process has called last. A process has to wait
+    /// there for it.
+    Resume(BackupOfArgs),
+}
+
 #[derive(Args)]
-pub struct FailoverArgs {
+pub struct NameArgs {
     /// Name of the VM
     #[arg(value_parser = values::value(values::name))]
     pub name: VmName,

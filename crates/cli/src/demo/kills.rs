@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use control::{Found, Protecting, VerbError, await_role};
+use control::{Found, Protecting, Verb, VerbError, await_role};
 use report::{HaltCode, RoleWord};
 
 use super::live::Live;
@@ -113,7 +113,8 @@ impl Kills<'_> {
     /// Has the process that waits at `spare` made the backup. Gives the reason if that came to nothing, as it
     /// may on a host that has no time for the process.
     fn protect(&mut self, survivor: &Found, spare: SocketAddr) -> Result<Option<String>> {
-        match self.meanwhile(|watch| control::protect(survivor, spare, Some(PROTECT_PATIENCE), watch)) {
+        let order = Verb::Protect { to: spare };
+        match self.meanwhile(|watch| control::protect(survivor, &order, Some(PROTECT_PATIENCE), watch)) {
             Ok(Protecting::Done(_)) => Ok(None),
             Ok(_) => bail!("the VM was not protected again: {}", self.pair.words()),
             Err(error) => match error.downcast_ref() {

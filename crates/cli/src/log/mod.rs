@@ -190,11 +190,10 @@ fn describe_mark(mark: &Mark) -> String {
             epoch.0
         ),
         Mark::HandedOver { epoch } => format!("handover epoch {}", epoch.0),
-        Mark::Quiesce => "quiesce".into(),
-        Mark::Quiet => "quiet".into(),
-        Mark::Resume => "resume".into(),
         Mark::Snapshot(name) => format!("snapshot {name:032x}"),
         Mark::Dismissed { member } => format!("dismissed member {member:032x}"),
+        // The others say nothing but their name.
+        mark => objects::word(&EntryKind::Mark(*mark)).into(),
     }
 }
 

@@ -29,6 +29,8 @@ pub fn word(kind: &EntryKind) -> &'static str {
         EntryKind::Mark(Mark::Resume) => "resume",
         EntryKind::Mark(Mark::Snapshot(_)) => "snapshot",
         EntryKind::Mark(Mark::Dismissed { .. }) => "dismissed",
+        EntryKind::Mark(Mark::Paused(true)) => "paused",
+        EntryKind::Mark(Mark::Paused(false)) => "resumed",
         EntryKind::Off(_) => "off",
     }
 }
@@ -82,7 +84,7 @@ fn mark_fields(mark: &Mark) -> Value {
             json!({"epoch": epoch.0, "owner": process(owner), "member": process(member)})
         }
         Mark::HandedOver { epoch } => json!({"epoch": epoch.0}),
-        Mark::Quiesce | Mark::Quiet | Mark::Resume => json!({}),
+        Mark::Quiesce | Mark::Quiet | Mark::Resume | Mark::Paused(_) => json!({}),
         Mark::Snapshot(name) => json!({"name": process(name)}),
         Mark::Dismissed { member } => json!({"member": process(member)}),
     }

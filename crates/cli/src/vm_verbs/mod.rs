@@ -1,20 +1,21 @@
-//! `status`, `protect`, `move-backup`, `unprotect`, `failover`, `stop`, `reset`, `events`: the commands that
-//! ask and tell VMs that run on this host, through the control socket of each VM's process (crate `control`).
+//! `status`, `protect`, `move-backup`, `unprotect`, `protection`, `failover`, `pause`, `resume`, `stop`,
+//! `reset`, `events`: the commands that ask and tell VMs that run on this host, through the control socket of
+//! each VM's process (crate `control`).
 //!
 //! Nothing here knows what a VM is made of, and nothing but the process itself is asked: what is printed is
 //! what the process has said just now.
 
 use std::io::{IsTerminal, Write};
-use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use control::{Found, PATIENCE, Protecting, VerbError};
+use control::{PATIENCE, Verb, VerbError};
 use os::signals::Signals;
 use replica::VmName;
 
-use crate::args::{EventsOfArgs, FailoverArgs, OrderArgs, ProtectArgs, StatusArgs, StopArgs};
+use crate::args::{
+    BackupOfArgs, EventsOfArgs, NameArgs, OrderArgs, ProtectArgs, ProtectionCommand, StatusArgs, StopArgs,
+};
 use crate::screen::Screen;
 use crate::{spec, usage, values};
 
@@ -70,26 +71,27 @@ pub fn status(args: &StatusArgs) -> Result<ExitCode> {
 
 /// Makes a backup of a VM that runs.
 pub fn protect(args: &ProtectArgs) -> Result<ExitCode> {
-    wait_for_clone(args, control::protect)
+    let to = values::resolve(&args.to).map_err(usage::mark)?;
+    make_backup(&args.backup, &Verb::Protect { to })
 }
 
 /// Replaces the backup of a VM that runs.
 pub fn move_backup(args: &ProtectArgs) -> Result<ExitCode> {
-    wait_for_clone(args, control::move_backup)
+    let to = values::resolve(&args.to).map_err(usage::mark)?;
+    make_backup(&args.backup, &Verb::MoveBackup { to })
+}
+
+/// Suspends the protection of a VM that runs, or resumes it.
+pub fn protection(command: &ProtectionCommand) -> Result<ExitCode> {
+    match command {
+        ProtectionCommand::Suspend(args) => dismiss("protection suspend", args, true),
+        ProtectionCommand::Resume(args) => make_backup(args, &Verb::ResumeProtection),
+    }
 }
 
 /// Gives an order that has the guest copied, and shows how far it is.
-fn wait_for_clone(
-    args: &ProtectArgs,
-    order: fn(
-        &Found,
-        SocketAddr,
-        Option<Duration>,
-        &mut dyn FnMut(&str) -> bool,
-    ) -> Result<Protecting, VerbError>,
-) -> Result<ExitCode> {
+fn make_backup(args: &BackupOfArgs, order: &Verb) -> Result<ExitCode> {
     let vm = &args.name;
-    let to = values::resolve(&args.to).map_err(usage::mark)?;
     let process = control::process(&spec::local_directory(), vm)?;
     let mut signals = Signals::catch()?;
     let is_terminal = std::io::stderr().is_terminal();
@@ -100,7 +102,7 @@ fn wait_for_clone(
         signals.take() == 0
     };
     let patience = (!args.no_wait).then_some(args.timeout);
-    let protecting = order(&process, to, patience, &mut watch);
+    let protecting = control::protect(&process, order, patience, &mut watch);
     if is_terminal && patience.is_some() {
         os::stderr::write_text(format_args!("\r\x1b[K"));
     }
@@ -114,18 +116,31 @@ fn wait_for_clone(
 }
 
 /// Dismisses the backup of a VM that runs.
-pub fn unprotect(args: &OrderArgs) -> Result<()> {
+pub fn unprotect(args: &OrderArgs) -> Result<ExitCode> {
+    dismiss("unprotect", args, false)
+}
+
+/// Dismisses the backup. `suspended`: its host is remembered.
+fn dismiss(command: &str, args: &OrderArgs, suspended: bool) -> Result<ExitCode> {
     let vm = &args.name;
     let process = control::process(&spec::local_directory(), vm)?;
     let warning =
         format!("{vm} has no backup then: if this host dies, so does its guest.\nTo dismiss its backup");
-    confirm("unprotect", vm, args.yes, &warning)?;
-    say!("{}", control::unprotect(&process, vm)?);
+    confirm(command, vm, args.yes, &warning)?;
+    say!("{}", control::unprotect(&process, vm, suspended)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Has the guest of a VM stand, or with `paused` false run on.
+pub fn pause(args: &NameArgs, paused: bool) -> Result<()> {
+    let vm = &args.name;
+    let process = control::process(&spec::local_directory(), vm)?;
+    say!("{}", control::pause(&process, vm, paused)?);
     Ok(())
 }
 
 /// Has the two sides of a VM change their roles.
-pub fn failover(args: &FailoverArgs) -> Result<()> {
+pub fn failover(args: &NameArgs) -> Result<()> {
     let vm = &args.name;
     let process = control::process(&spec::local_directory(), vm)?;
     say!("{}", control::failover(&process, vm)?);

@@ -40,7 +40,7 @@ impl World {
                 }
             }
             Action::Tell(news) => {
-                let address = self.links.address(news.peer());
+                let address = news.peer().and_then(|peer| self.links.address(peer));
                 self.news.push((news, address.map(|address| address.to_string())));
             }
             _ => {}

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use machine::{Cut, DiskOperation, Effect, Input, PowerState, Step, Stop};
+use machine::{Control, Cut, DiskOperation, Effect, Input, PowerState, Step, Stop};
 
 use crate::guest::Guest;
 use crate::guest::clock::{GuestClock, Speed};
@@ -47,6 +47,9 @@ pub enum Activity {
 pub struct Recorder {
     /// The log of all that is injected and shown.
     pub log: Log,
+    /// Does the operator want the guest to stand? Then only the order to switch it off has it run. Its time
+    /// goes on meanwhile: when it runs again its clock jumps forward, as after any time in which it stood.
+    pub paused: bool,
     /// Says which time the guest shall see.
     clock: GuestClock,
     /// The guest's measured speed, which sets the length of a slice and the rate of its clock.
@@ -74,6 +77,7 @@ impl Recorder {
     pub fn new(log: Log, clock: GuestClock, digest_every: Option<u64>, step: Step) -> Recorder {
         Recorder {
             log,
+            paused: false,
             clock,
             speed: Speed::default(),
             inbox: VecDeque::new(),
@@ -176,6 +180,7 @@ impl Recorder {
     fn wake(&self) -> Option<Time> {
         match self.activity {
             Activity::Off(_) => None,
+            _ if self.paused && !self.inbox.contains(&Input::Control(Control::PowerOff)) => None,
             Activity::Runs => Some(Time(0)),
             Activity::Waits(_) if !self.inbox.is_empty() => Some(Time(0)),
             Activity::Waits(_) if !self.typed.is_empty() && !self.typed_waits => Some(Time(0)),
@@ -227,10 +232,10 @@ impl Recorder {
         self.inbox.iter().any(answers)
     }
 
-    /// Does the guest wait for an input or the time?
+    /// Does the guest wait for an input, the time, or its operator?
     #[must_use]
     pub fn waits(&self) -> bool {
-        !matches!(self.activity, Activity::Runs)
+        self.paused || !matches!(self.activity, Activity::Runs)
     }
 
     /// Takes the time, which is the end of the last slice and so gives the guest's speed. Call at the start

@@ -134,7 +134,7 @@ impl<G: Guest> Node<G> {
         self.options.primary = handing.backup();
         self.options.peer = peer;
         self.metrics.epoch = epoch;
-        let (cut, held) = handing.into_backup(&self.guest);
+        let (cut, held, paused) = handing.into_backup(&self.guest);
         let owner = self.options.primary;
         self.out.push_back(Action::StandBy { peer, owner, epoch });
         self.out.push_back(Action::Tell(News::HandedOver(peer)));
@@ -143,6 +143,7 @@ impl<G: Guest> Node<G> {
             &self.options,
             &cut,
             held.into_iter(),
+            paused,
         )))
     }
 

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 
 use machine::{DiskOperation, Step};
 
-use crate::event::{Action, Epoch, Event, PeerId, Shown, Suspicion};
+use crate::event::{Action, Epoch, Event, News, PeerId, Shown, Suspicion};
 use crate::guest::Guest;
 use crate::guest::clock::Speed;
 use crate::guest::replay::Replayer;
@@ -52,6 +52,8 @@ pub struct Backup {
     buffer_max: u64,
     /// Has the log said that this process is a member? A pair that boots begins with one.
     guarded: bool,
+    /// Has the log said that the guest stands, as its operator wants?
+    paused: bool,
     /// The failure-detection timeout of the pair; each acknowledgement promises not to claim for so long.
     timeout: Span,
     /// Is the log also written to a file as it comes?
@@ -107,6 +109,11 @@ impl Backup {
     /// The epoch of which this side is a member, or would be.
     pub fn epoch(&self) -> Epoch {
         self.epoch.0
+    }
+
+    /// Does the guest stand, as its operator wants?
+    pub fn is_paused(&self) -> bool {
+        self.paused
     }
 
     /// Has the primary said that the guest is off?
@@ -168,7 +175,8 @@ impl Backup {
             | Event::Bulk(..)
             | Event::BulkRoom { .. }
             | Event::Checked(..)
-            | Event::Unprotect => {}
+            | Event::Unprotect
+            | Event::Pause(_) => {}
         }
         self.suspect(call.now)
     }
@@ -326,7 +334,7 @@ impl Backup {
             self.clock = Some((call.now, self.decoder.mtime()));
         }
         for entry in &entries {
-            self.on_mark(&entry.kind)?;
+            self.on_mark(call, &entry.kind)?;
         }
         call.metrics.entries += count;
         call.metrics.log_bytes += frame.len() as u64;
@@ -340,7 +348,13 @@ impl Backup {
 
     /// Takes what an entry that has just come says of the pair. It counts from its receipt: the primary shows
     /// nothing after it that this side has not acknowledged.
-    fn on_mark(&mut self, kind: &EntryKind) -> Result<(), String> {
+    fn on_mark(&mut self, call: &mut Call<'_>, kind: &EntryKind) -> Result<(), String> {
+        if let EntryKind::Mark(Mark::Paused(paused)) = *kind
+            && !mutation::is(Mutation::PauseForgotten)
+        {
+            self.paused = paused;
+            call.out.push_back(Action::Tell(News::Paused(paused)));
+        }
         let EntryKind::Mark(Mark::Guarded { epoch, owner, member }) = kind else {
             return Ok(());
         };

@@ -91,9 +91,9 @@ impl Handing {
         self.primary.watch()
     }
 
-    /// What the backup that this side becomes has: where the log ends, and the outputs that have not left,
-    /// each with its number in the guest's life.
-    pub fn into_backup<G: Guest>(self, guest: &G) -> (CutAt, Vec<(u64, Shown)>) {
+    /// What the backup that this side becomes has: where the log ends, the outputs that have not left, each
+    /// with its number in the guest's life, and whether the guest stands as its operator wants.
+    pub fn into_backup<G: Guest>(self, guest: &G) -> (CutAt, Vec<(u64, Shown)>, bool) {
         let (live, mut gate) = self.primary.into_parts();
         let cut = CutAt {
             base: live.recorder.log.base(),
@@ -110,6 +110,6 @@ impl Handing {
                 held.push((number, shown));
             }
         }
-        (cut, held)
+        (cut, held, live.recorder.paused)
     }
 }

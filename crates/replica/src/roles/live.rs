@@ -9,7 +9,7 @@
 use machine::{Cut, PowerState};
 
 use crate::clone::source::{End, Source};
-use crate::event::{Action, DiskAnswer, Event};
+use crate::event::{Action, DiskAnswer, Event, News};
 use crate::guest::Guest;
 use crate::guest::clock::GuestClock;
 use crate::guest::disks::Disks;
@@ -22,6 +22,7 @@ use crate::options::Options;
 use crate::roles::backup::Backup;
 use crate::roles::call::Call;
 use vmlog::codec::Encoder;
+use vmlog::entry::{Mark, Seq};
 
 mod cloning;
 
@@ -42,6 +43,10 @@ pub struct Live {
     clone: Option<Source>,
     /// Why the clone comes to its end in the next slice; `None`: it goes on.
     clone_end: Option<End>,
+    /// Whether the operator wants the guest to stand; `None`: nothing new is wanted.
+    wish: Option<bool>,
+    /// The entry by which the guest stands, or runs again, while the operator has not heard of that.
+    untold: Option<Seq>,
 }
 
 impl Live {
@@ -59,6 +64,8 @@ impl Live {
             released: 0,
             clone: None,
             clone_end: None,
+            wish: None,
+            untold: None,
         }
     }
 
@@ -79,6 +86,7 @@ impl Live {
         if let Some(state) = backup.off() {
             recorder.set_off(state);
         }
+        recorder.paused = backup.is_paused();
         Live {
             recorder,
             disks: Disks::default(),
@@ -86,6 +94,9 @@ impl Live {
             released: backup.outputs(),
             clone: None,
             clone_end: None,
+            wish: None,
+            // The operator hears that the guest stands here as it did there.
+            untold: backup.is_paused().then_some(Seq(0)),
         }
     }
 
@@ -111,6 +122,7 @@ impl Live {
         match event {
             Event::Input(input) => self.recorder.accept(call.metrics, input),
             Event::DiskDone(answer) => self.on_disk_done(call, answer),
+            Event::Pause(paused) => self.wish = Some(paused),
             Event::Peer(..)
             | Event::LinkLost(_)
             | Event::Heartbeat(..)
@@ -123,6 +135,22 @@ impl Live {
             | Event::BulkRoom { .. }
             | Event::Checked(..)
             | Event::Unprotect => {}
+        }
+    }
+
+    /// Has the guest stand, or run again, as its operator wants. The log says so (FT 3.3-a), and the operator
+    /// hears of it once that is `acknowledged`: then a takeover changes nothing of it.
+    pub fn obey<G: Guest>(&mut self, call: &mut Call<'_>, guest: &G, acknowledged: Seq) {
+        let is_off = self.is_off();
+        if let Some(paused) = self.wish.take().filter(|_| !is_off) {
+            self.recorder.paused = paused;
+            let mark = Mark::Paused(paused);
+            self.recorder.put(call.now, guest, call.metrics, mark);
+            self.untold = Some(self.recorder.log.seq());
+        }
+        if self.untold.take_if(|mark| *mark <= acknowledged).is_some() {
+            let news = News::Paused(self.recorder.paused);
+            call.out.push_back(Action::Tell(news));
         }
     }
 

@@ -131,7 +131,7 @@ impl Primary {
                     member.on_heartbeat(call.now, &bytes);
                 }
             }
-            Event::Input(_) | Event::DiskDone(_) => self.live.handle(call, event),
+            Event::Input(_) | Event::DiskDone(_) | Event::Pause(_) => self.live.handle(call, event),
             Event::Leave => self.begin_to_leave(call),
             Event::HandOver => self.begin_to_hand_over(call, options),
             Event::Checked(epoch, answer) => {
@@ -186,13 +186,18 @@ impl Primary {
 
     /// Tells the gate up to which entry all backups have the log.
     fn note_received(&mut self) {
+        self.gate.acknowledge(self.acknowledged());
+    }
+
+    /// The last entry that every backup has.
+    fn acknowledged(&self) -> Seq {
         let received = self.members.iter().map(|member| member.sender.acknowledged());
         let received = if mutation::is(Mutation::GateOfOne) {
             received.max()
         } else {
             received.min()
         };
-        self.gate.acknowledge(received.unwrap_or_default());
+        received.unwrap_or_default()
     }
 
     /// See [`crate::Node::console_room`]. A primary that gives the VM away takes nothing that it would not
@@ -250,6 +255,9 @@ impl Primary {
         }
         self.look_at_dismissal(call, options);
         self.live.recorder.look(call.now, call.metrics);
+        if !self.has_stopped() {
+            self.live.obey(call, guest, self.acknowledged());
+        }
         if self.live.is_log_due_for_cut() {
             // The log is covered up to the cut, so that the apprentice's can go on behind it.
             self.hand_out(call, guest);

@@ -24,6 +24,7 @@ use crate::roles::live::Live;
 use crate::roles::primary::Primary;
 use crate::roles::table::Change;
 use crate::time::Time;
+use vmlog::entry::Seq;
 
 /// A replica that is alone.
 #[derive(Debug)]
@@ -135,6 +136,8 @@ impl Solo {
         options: &PairOptions,
     ) -> Option<Change> {
         self.live.recorder.look(call.now, call.metrics);
+        // Nobody else need know of it.
+        self.live.obey(call, guest, Seq(u64::MAX));
         if self.live.is_log_due_for_cut() {
             // The file's log is covered up to the cut, so that the apprentice's can go on behind it.
             self.flush(call, guest);

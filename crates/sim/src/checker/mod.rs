@@ -12,6 +12,7 @@ pub mod logfile;
 pub mod memory;
 pub mod oracle;
 pub mod output;
+pub mod paused;
 pub mod single_primary;
 pub mod still;
 
@@ -45,6 +46,8 @@ pub enum Check {
     Memory,
     /// A clone does not stop the guest.
     Still,
+    /// A paused guest stands until somebody has it run on.
+    Paused,
     /// A process that stopped does nothing any more.
     Halt,
     /// A reference run with the survivor's inputs shows what the outside saw, and so does its log file.

@@ -35,15 +35,18 @@ impl Backup {
     }
 
     /// A primary that has handed the VM over and is the backup from here on. The guest's log, also that in a
-    /// file, goes on behind `cut`. `held`: the outputs that have not left, each with its number.
+    /// file, goes on behind `cut`. `held`: the outputs that have not left, each with its number. `paused`:
+    /// does the guest stand, as its operator wants?
     pub fn from_handing(
         now: Time,
         options: &PairOptions,
         cut: &CutAt,
         held: impl Iterator<Item = (u64, Shown)>,
+        paused: bool,
     ) -> Backup {
         let mut backup = Backup::at(now, cut.base.step, options);
         backup.begin(cut);
+        backup.paused = paused;
         if !mutation::is(Mutation::HeldNotKept) {
             backup.kept = held.collect();
         }
@@ -64,6 +67,7 @@ impl Backup {
             start: Some((Seq(0), 0)),
             buffer_max: limits::BUFFER_COST_MAX,
             guarded: true,
+            paused: false,
             pulse: Pulse::new(
                 now,
                 options.peer,

@@ -7,12 +7,15 @@ use super::Live;
 use crate::clone::source::{self, End, Owner, Source};
 use crate::event::{Action, Epoch, Event, Joined, News, PeerId};
 use crate::guest::Guest;
+use crate::mutation;
+use crate::mutation::Mutation;
 use crate::options::PairOptions;
 use crate::peer::follower::Follower;
 use crate::roles::call::Call;
 use crate::roles::table::Change;
 use crate::time::Time;
 use vmlog::codec::Frame;
+use vmlog::entry::Mark;
 
 impl Live {
     /// A link to a process that may become the backup is made.
@@ -175,6 +178,11 @@ impl Live {
         let mark = source
             .is_ready(self.released)
             .then(|| source.mark(options.epoch, options.owner))?;
+        if self.recorder.paused && !mutation::is(Mutation::PauseNotTakenOver) {
+            // The guest may have been paused before the cut, of which the member's log says nothing.
+            let paused = Mark::Paused(true);
+            self.recorder.put(call.now, guest, call.metrics, paused);
+        }
         self.recorder.put(call.now, guest, call.metrics, mark);
         Some(())
     }

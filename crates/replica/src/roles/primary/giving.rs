@@ -162,6 +162,12 @@ impl Primary {
         })
     }
 
+    /// Is an answer of a disk here that the guest will get? A paused guest gets none: the request is issued
+    /// again where the guest goes on.
+    fn holds_answers(&self) -> bool {
+        self.live.recorder.has_answers() && !self.live.recorder.paused
+    }
+
     /// What stands in the way of a hand-over just now.
     fn what_blocks(&self, is_checked: bool) -> Option<&'static str> {
         let is_close = |member: &Follower| {
@@ -171,7 +177,7 @@ impl Primary {
             Some("its guest is off")
         } else if !is_checked {
             Some("the arbiter does not answer")
-        } else if (self.live.disks.in_flight() > 0 || self.live.recorder.has_answers())
+        } else if (self.live.disks.in_flight() > 0 || self.holds_answers())
             && !mutation::is(Mutation::HandedOverUnquiet)
         {
             Some("a disk does not answer")
