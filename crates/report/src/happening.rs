@@ -351,6 +351,27 @@ impl Happening {
             Happening::GoLive { epoch, was, after_ms } if *was == RoleWord::Backup => {
                 sentences::live(*epoch, *after_ms)
             }
+            Happening::Paused => "the guest is paused, as told; `lockstep resume` has it run on".into(),
+            Happening::Resumed => "the guest runs, as told".into(),
+            Happening::DiskTrouble { sentence, .. } => sentence.clone(),
+            Happening::DiskWell { path, lasted_ms, .. } => sentences::disk_well(path, *lasted_ms),
+            Happening::DiskSize {
+                path,
+                sectors,
+                before,
+                ..
+            } => sentences::size(path, *before, *sectors),
+            Happening::Stop { by, role, course } => sentences::stop(*by, *role, *course)?.to_owned(),
+            Happening::Reset { .. } => "the guest's reset button is pressed, as told".into(),
+            Happening::GuestPanic { line, course, .. } => sentences::panic(line, *course),
+            Happening::Halt(ending) => ending.sentence.clone(),
+            other => return other.sentence_of_protection(),
+        })
+    }
+
+    /// The same for what becomes of the VM's backup.
+    fn sentence_of_protection(&self) -> Option<String> {
+        Some(match self {
             Happening::Alone { peer, reason, .. } => sentences::alone(peer, reason),
             Happening::FallsBehind {
                 peer,
@@ -368,8 +389,6 @@ impl Happening {
             Happening::HandedOver { peer, epoch } => sentences::handed_over(peer, *epoch),
             Happening::NotHandedOver { why } => sentences::not_handed_over(why),
             Happening::Suspended { peer } => sentences::protection_suspended(peer),
-            Happening::Paused => "the guest is paused, as told; `lockstep resume` has it run on".into(),
-            Happening::Resumed => "the guest runs, as told".into(),
             Happening::Protected {
                 peer,
                 epoch,
@@ -378,27 +397,7 @@ impl Happening {
                 bytes,
                 ..
             } => sentences::protected(peer, *epoch, *took_ms, *cut_us, *bytes),
-            Happening::DiskTrouble { sentence, .. } => sentence.clone(),
-            Happening::DiskWell { path, lasted_ms, .. } => sentences::disk_well(path, *lasted_ms),
-            Happening::DiskSize {
-                path,
-                sectors,
-                before,
-                ..
-            } => sentences::size(path, *before, *sectors),
-            Happening::Stop { by, role, course } => sentences::stop(*by, *role, *course)?.to_owned(),
-            Happening::Reset { .. } => "the guest's reset button is pressed, as told".into(),
-            Happening::GuestPanic { line, course, .. } => sentences::panic(line, *course),
-            Happening::Halt(ending) => ending.sentence.clone(),
-            Happening::Role { .. }
-            | Happening::Cloning { .. }
-            | Happening::Claim { .. }
-            | Happening::Watched { .. }
-            | Happening::GoLive { .. }
-            | Happening::DiskWriter
-            | Happening::LinkLost { .. }
-            | Happening::LinesLost { .. }
-            | Happening::Figures(_) => return None,
+            _ => return None,
         })
     }
 }

@@ -10,13 +10,13 @@ const BUDGETS: &[(&str, usize)] = &[
     ("hart", 14_000),
     ("machine", 7_000),
     ("vmlog", 1_500),
-    ("replica", 8_000),
+    ("replica", 7_500),
     ("model", 1_500),
     ("arbiter", 1_000),
     ("disk", 4_000),
     ("cable", 1_000),
     ("console", 1_500),
-    ("control", 1_600),
+    ("control", 2_000),
     ("gateway", 7_000),
     ("host", 5_000),
     ("image", 3_000),
@@ -27,7 +27,7 @@ const BUDGETS: &[(&str, usize)] = &[
     ("rehearsal", 3_500),
     ("report", 2_000),
     ("sim", 7_000),
-    ("cli", 4_500),
+    ("cli", 5_000),
 ];
 
 pub fn check(files: &[File], findings: &mut Vec<Finding>) {

@@ -21,7 +21,8 @@ pub use demo::{DemoArgs, Kill};
 pub use machine::{Engine, EngineArgs, PanicPolicy, SlowArgs, SlowPolicy, VmArgs};
 pub use process::{EventsArgs, ProfileArgs, SandboxArgs};
 pub use verbs::{
-    BackupOfArgs, EventsOfArgs, NameArgs, OrderArgs, ProtectArgs, ProtectionCommand, StatusArgs, StopArgs,
+    BackupOfArgs, EventsOfArgs, NameArgs, OrderArgs, ProtectArgs, ProtectionCommand, ReleaseArgs, StatusArgs,
+    StopArgs,
 };
 
 use crate::help::{self, DIAGNOSIS, OUTPUT, PAIR};
@@ -252,22 +253,6 @@ pub struct BackupArgs {
     pub listen: Option<String>,
     #[command(flatten)]
     pub pair: PairArgs,
-}
-
-#[derive(Args)]
-pub struct ReleaseArgs {
-    /// Name of the VM
-    #[arg(value_parser = values::value(values::name))]
-    pub name: replica::VmName,
-    /// The epoch to close, which the refused start has named
-    #[arg(long, value_name = "N", value_parser = values::value(values::number))]
-    pub epoch: u64,
-    /// The directory with the VM's record
-    #[arg(long, value_name = "DIR")]
-    pub arbiter: PathBuf,
-    /// Do not ask for the VM's name; needed without a terminal
-    #[arg(long)]
-    pub yes: bool,
 }
 
 #[derive(Args)]

@@ -2,6 +2,7 @@
 //! `failover`, `pause`, `resume`, `stop`, `reset`, `events`. `vm_verbs` does them. Nothing here looks for a
 //! VM.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -99,4 +100,20 @@ pub struct EventsOfArgs {
     /// Go on with what happens from now on, until the VM's process ends
     #[arg(long, short)]
     pub follow: bool,
+}
+
+#[derive(Args)]
+pub struct ReleaseArgs {
+    /// Name of the VM
+    #[arg(value_parser = values::value(values::name))]
+    pub name: VmName,
+    /// The epoch to close, which the refused start has named
+    #[arg(long, value_name = "N", value_parser = values::value(values::number))]
+    pub epoch: u64,
+    /// The directory with the VM's record
+    #[arg(long, value_name = "DIR")]
+    pub arbiter: PathBuf,
+    /// Do not ask for the VM's name; needed without a terminal
+    #[arg(long)]
+    pub yes: bool,
 }
