@@ -136,6 +136,7 @@ fn pair(primary: bool, bytes: &[u8]) {
         backup: 2,
         peer: PeerId(0),
         timeout: Span::from_ms(500),
+        on_slow: replica::OnSlow::default(),
         notice: Notice::Unsettled,
         run: Options::default(),
     };

@@ -7,6 +7,7 @@ client.
     tests/e2e/life.py kill-clone [N]       kills owner or apprentice at N (200) random moments of a clone
     tests/e2e/life.py twice                starts the VM once more, from other hosts, during failovers
     tests/e2e/life.py handover [N]         has the two sides change their roles N (200) times
+    tests/e2e/life.py move [N]             replaces the backup N (200) times by one on another host
     tests/e2e/life.py slow                 holds the backup to a fifth of a processor until it is dropped
 
 Needs a release build of lockstep; Debian's postgresql-contrib (pgbench), postgresql-client and e2fsprogs for
@@ -36,7 +37,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from lib import halves, killclone, slow, twice  # noqa: E402
+from lib import halves, killclone, moves, slow, twice  # noqa: E402
 from lib.lives import GUESTS, NAME, Failed, Vm, until  # noqa: E402
 from lib.load import client_of  # noqa: E402
 
@@ -181,6 +182,7 @@ MODES = {
     "kill-clone": killclone.play,
     "twice": twice.play,
     "handover": lambda make, options: hand_over(make(options.guest), options),
+    "move": lambda make, options: moves.play(make(options.guest), options),
     "slow": slow.play,
 }
 
@@ -188,7 +190,7 @@ MODES = {
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("mode", nargs="?", choices=MODES)
-    counted = "of `kill-clone` and `handover`"
+    counted = "of `kill-clone`, `handover` and `move`"
     parser.add_argument("moments", nargs="?", type=int, default=200, metavar="N", help=counted)
     parser.add_argument("--failovers", type=int, help="of `chain` (10; 5 without a mode) and of `twice` (5)")
     parser.add_argument("--guest", choices=GUESTS, help="debian, or appliance without a mode")
@@ -201,7 +203,7 @@ def arguments():
     options = parser.parse_args()
     if options.failovers is None:
         options.failovers = 10 if options.mode == "chain" else 5
-    if options.guest is None and options.mode in (None, "chain", "handover"):
+    if options.guest is None and options.mode in (None, "chain", "handover", "move"):
         options.guest = "debian" if options.mode else "appliance"
     told = sys.stderr if options.json else sys.stdout
     options.tell = lambda line: print(line, file=told, flush=True)

@@ -268,32 +268,30 @@ pub fn protect(
     {
         return Ok(Protecting::Already(status.peer.unwrap_or_default()));
     }
-    // Was the order done (true), or did it fail (false)?
-    let outcome = |happening: &Happening| match happening {
-        Happening::Protected { .. } => (!moves).then_some(true),
-        Happening::CloneFailed { .. } => Some(false),
-        Happening::Dismissed { .. } if moves => Some(true),
-        Happening::NotDismissed { .. } | Happening::Alone { .. } if moves => Some(false),
-        _ => None,
-    };
     let Some(patience) = patience else {
         return order(process, verb).map(|_| Protecting::Begun);
     };
     let mut events = order_and_follow(process, verb)?;
     let began = Instant::now();
     let (mut progress, mut drawn) = (Progress::new(began), began);
-    let mut protected = String::new();
+    // What was said of the new backup; and is there none besides it?
+    let (mut protected, mut only) = (None, !moves);
     while began.elapsed() < patience {
-        if let Some(happening) = happening(&mut events, Instant::now() + DRAW_EVERY)? {
-            let sentence = happening.sentence().unwrap_or_default();
-            if matches!(happening, Happening::Protected { .. }) {
-                protected.clone_from(&sentence);
-            }
-            match outcome(&happening) {
-                Some(true) => return Ok(Protecting::Done(protected)),
-                Some(false) => return Err(VerbError::Failed(sentence)),
-                None => {}
-            }
+        let happening = happening(&mut events, Instant::now() + DRAW_EVERY)?;
+        let sentence = happening
+            .as_ref()
+            .and_then(Happening::sentence)
+            .unwrap_or_default();
+        match happening {
+            Some(Happening::Protected { .. }) => protected = Some(sentence),
+            // The old one may be lost for another reason meanwhile.
+            Some(Happening::Dismissed { .. } | Happening::Alone { .. }) => only = true,
+            Some(Happening::CloneFailed { .. }) => return Err(VerbError::Failed(sentence)),
+            Some(Happening::NotDismissed { .. }) if moves => return Err(VerbError::Failed(sentence)),
+            _ => {}
+        }
+        if only && let Some(sentence) = protected {
+            return Ok(Protecting::Done(sentence));
         }
         let mut text = String::new();
         if drawn.elapsed() >= DRAW_EVERY
