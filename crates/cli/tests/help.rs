@@ -112,8 +112,11 @@ fn a_manual_page_has_its_sections_in_the_usual_order() {
 
 /// The words that print the help of a page's command.
 fn help_of(page: &str) -> Vec<&str> {
-    let words = page.split('-').skip(1);
-    words.chain(["-h"]).collect()
+    // A command may have a hyphen itself.
+    match page {
+        "lockstep-move-backup" => vec!["move-backup", "-h"],
+        _ => page.split('-').skip(1).chain(["-h"]).collect(),
+    }
 }
 
 #[test]

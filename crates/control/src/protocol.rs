@@ -195,7 +195,7 @@ mod tests {
             },
             Verb::Unprotect,
             Verb::MoveBackup {
-                to: "[::1]:7701".parse().unwrap(),
+                to: "10.0.0.4:7800".parse().unwrap(),
             },
             Verb::SuspendProtection,
             Verb::ResumeProtection,
