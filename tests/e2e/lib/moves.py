@@ -1,10 +1,10 @@
 """The mode `move` of life.py: the backup of a VM is replaced again and again, and the VM has one all the
 time.
 
-Each time a fresh process waits as on another host, `lockstep move-backup` has it take the place of the backup,
-and the old one must end as dismissed. At every third move the old backup stands still (SIGSTOP): the arbiter
-excludes it, before the copying is over or after, and the move goes on. In the end the owner is killed, and
-the backup of the last move takes over.
+Each time a fresh process waits as on another host, `lockstep move-backup` has it take the place of the
+backup, and the old one must end as dismissed. At every third move the old backup stands still (SIGSTOP): the
+arbiter excludes it, before the copying is over or after, and the move goes on. In the end the owner is
+killed, and the backup of the last move takes over.
 """
 
 import contextlib
