@@ -152,7 +152,8 @@ impl<G: Subject> World<G> {
         if is_owner || self.arbiter.heirs(who, before).contains(&owner) {
             self.checks.single.on_heir(who, before);
         }
-        if claim.kind == ClaimKind::Resolve {
+        // It asks the same again until it is answered, whatever has become of the heirs.
+        if claim.kind == ClaimKind::Resolve && self.processes[who].resolving != Some(claim.epoch) {
             self.processes[who].resolving = Some(claim.epoch);
             let is_heir = |name: &ProcessId| claim.heirs.contains(&self.processes[*name].owner);
             for heir in self.processes.names().filter(is_heir) {
@@ -289,7 +290,6 @@ impl<G: Subject> World<G> {
         let process = &mut self.processes[who];
         process.follows = owner;
         process.primary = primary;
-        process.told_of_end = false;
         process.epoch = epoch;
         self.checks.single.on_join(who, epoch);
         self.checks.outputs.on_stand_by(who);

@@ -56,7 +56,9 @@ impl<G: Subject> World<G> {
                 })
             }
             Halt::Dismissed => {
-                let is_spare = self.checks.guard.is_spare(who);
+                let next = Epoch(self.processes[who].epoch.0 + 1);
+                let is_over = self.arbiter.owner(who, next).is_some();
+                let is_spare = is_over || self.checks.guard.is_spare(who);
                 self.checks.guard.on_dismissed(who);
                 let owner = self.processes[who].follows;
                 let owner = owner.map(|owner| &self.processes[owner]);

@@ -68,9 +68,7 @@ impl<G: Subject> World<G> {
         // Without the link there is no key by which the notice could be read.
         let peer = process.peer_on(left.link);
         if let Some(peer) = peer.filter(|_| process.no_heartbeats <= self.now) {
-            if process.follows == Some(who) {
-                process.told_of_end = true;
-            }
+            process.told_of_end.insert(who);
             self.trace(Some(to), || format!("= is told that {who} has ended"));
             self.deliver(to, Event::Heartbeat(peer, left.bytes));
         }
@@ -133,6 +131,9 @@ impl<G: Subject> World<G> {
             let has_gone_on = self.process(primary).epoch > process.epoch;
             !self.process(primary).is_alive() && (is_settled || has_gone_on)
         };
-        process.told_of_end && process.follows.is_some_and(is_over)
+        let ended = process
+            .follows
+            .filter(|primary| process.told_of_end.contains(primary));
+        ended.is_some_and(is_over)
     }
 }

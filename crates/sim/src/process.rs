@@ -4,6 +4,7 @@
 //! stays in the world when it has ended, so that a name always means the same one. It decides nothing;
 //! `turns.rs` and `carry.rs` move it.
 
+use std::collections::BTreeSet;
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
@@ -132,8 +133,8 @@ pub struct Process<G: Subject> {
     pub resolving: Option<Epoch>,
     /// What its watcher is to say once it has ended.
     pub notices: Vec<Left>,
-    /// Has its host been told that the process which it follows has ended?
-    pub told_of_end: bool,
+    /// The processes of which its host has been told that they have ended.
+    pub told_of_end: BTreeSet<ProcessId>,
 }
 
 /// Most bytes of the state at a cut, without memory, of any guest of the simulator.
@@ -199,7 +200,7 @@ impl<G: Subject> Process<G> {
             told_to_replace: false,
             resolving: None,
             notices: Vec::new(),
-            told_of_end: false,
+            told_of_end: BTreeSet::new(),
         }
     }
 

@@ -44,7 +44,8 @@ impl<G: Guest> Node<G> {
             }
             (Role::Solo(solo), Change::Guarded) => self.guarded(now, *solo),
             (Role::Primary(mut primary), Change::WonWithHeir) => {
-                self.own(self.options.epoch.next());
+                // It goes live there with a lease: the heir may have claimed the epoch after meanwhile.
+                self.have(self.options.epoch.next());
                 let mut call = Call {
                     now,
                     out: &mut self.out,

@@ -117,7 +117,7 @@ impl Primary {
     }
 
     /// The arbiter has given this process the next epoch, which `options` names, and the backups that stay
-    /// are members of it. The log tells them so.
+    /// are members of it. The log tells them so. Nothing leaves in that epoch without their lease.
     pub fn on_epoch_with_heirs<G: Guest>(&mut self, call: &mut Call<'_>, guest: &G, options: &PairOptions) {
         let Some(dismissal) = &mut self.dismissal else {
             return;
@@ -134,6 +134,11 @@ impl Primary {
             self.part_with(call, peer);
         }
         self.live.tell_clone_of_epoch(call.now);
+        self.going_live = Some(options.epoch);
+        self.live.disks.hold_back(true);
+        if self.live.is_off() {
+            return; // Its log has ended.
+        }
         let (epoch, owner) = (options.epoch, options.owner);
         for member in self.members.iter().map(|member| member.process) {
             let mark = Mark::Guarded { epoch, owner, member };
