@@ -688,7 +688,7 @@ mod tests {
              again",
             "the guest is paused, as told; `lockstep resume` has it run on",
             "the guest runs, as told",
-            "the backup 10.0.0.3:7800 is dismissed; the VM goes on here without a backup",
+            "the backup 10.0.0.3:7800 is dismissed; 10.0.0.4:7800 has taken its place",
             "the backup 10.0.0.3:7800 is not dismissed yet: neither it nor the arbiter answers; the VM keeps \
              it until one of them does",
             "10.0.0.3:7800 has not become the backup: the link to it broke; the guest has not noticed",

@@ -71,8 +71,9 @@ pub struct Reporter {
     was: RoleWord,
     /// Address of the other half of the pair; of two backups, of the one that came last.
     peer: String,
-    /// Address of the backup that is about to be replaced by `peer`; `None`: there is none.
-    replaced: Option<String>,
+    /// Addresses of the backups that came while the guest ran, as far as they were not lost; the last one is
+    /// `peer`.
+    joined: Vec<String>,
     /// Where the arbiter is, for sentences.
     arbiter: String,
     /// Where the guest's console is, in the words of `--serial`.
@@ -143,7 +144,7 @@ impl Reporter {
             role: None,
             was: RoleWord::Solo,
             peer: "without an address".into(),
-            replaced: None,
+            joined: Vec::new(),
             arbiter: "of no pair".into(),
             console: "none".into(),
             link_lost: None,
@@ -224,6 +225,9 @@ impl Reporter {
         if before == Some(metrics.role) {
             self.look_at_death(metrics);
             return;
+        }
+        if matches!(metrics.role, RoleName::Solo | RoleName::Backup) {
+            self.joined.clear();
         }
         self.happened(Happening::Role {
             role: metrics.role.into(),
@@ -306,10 +310,9 @@ impl Reporter {
                 phase: (*phase).into(),
             },
             News::Abandoned(_, why) => {
-                if peer == self.peer
-                    && let Some(replaced) = self.replaced.take()
-                {
-                    self.peer = replaced;
+                self.joined.retain(|joined| *joined != peer);
+                if let Some(left) = self.joined.last() {
+                    self.peer.clone_from(left);
                 }
                 Happening::CloneFailed {
                     peer,
@@ -317,7 +320,8 @@ impl Reporter {
                 }
             }
             News::Dismissed(_) => {
-                let replaced_by = self.replaced.take().map(|_| self.peer.clone());
+                self.joined.retain(|joined| *joined != peer);
+                let replaced_by = self.joined.last().cloned();
                 Happening::Dismissed { peer, replaced_by }
             }
             News::NotDismissed(_) => Happening::NotDismissed { peer },
@@ -340,8 +344,8 @@ impl Reporter {
             News::Paused(true) => Happening::Paused,
             News::Paused(false) => Happening::Resumed,
             News::Guarded(_) => {
-                let before = std::mem::replace(&mut self.peer, peer.clone());
-                self.replaced = (self.role() == RoleName::Primary).then_some(before);
+                self.peer.clone_from(&peer);
+                self.joined.push(peer.clone());
                 let clone = metrics.clone.unwrap_or_default();
                 Happening::Protected {
                     peer,

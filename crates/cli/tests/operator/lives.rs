@@ -244,7 +244,7 @@ fn a_backup_that_stands_still_is_replaced_with_the_help_of_the_arbiter() {
     let done = site.tells(&["move-backup", "web", "--to", &address]);
     let told = String::from_utf8([done.stdout, done.stderr].concat()).unwrap();
     assert!(done.status.success(), "{told}");
-    owner.says("this side is live, epoch 2");
+    owner.says("has taken its place");
     owner.echoes(b'c');
     owner.signal(Signal::KILL);
     second.says("this side is live, epoch 3");
