@@ -225,6 +225,20 @@ fn a_clone_outlives_an_arbiter_that_is_away() {
 }
 
 #[test]
+fn a_primary_that_loses_both_backups_at_once_goes_on_alone() {
+    let mut world = protected();
+    world.join(A);
+    world.until("a second backup", |world| {
+        let is_guarded = |news: &&News| matches!(news, News::Guarded(_));
+        world.process(A).news.iter().filter(is_guarded).count() == 2
+    });
+    world.processes[1].stopped = true;
+    world.processes[2].stopped = true;
+    world.until("alone", |world| role(world, A) == Some(RoleName::Solo));
+    goes_on(&mut world, A);
+}
+
+#[test]
 fn whoever_wants_no_backup_gets_none_in_every_phase() {
     for wait in 0..400 {
         let mut world = protected();

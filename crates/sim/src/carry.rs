@@ -164,7 +164,8 @@ impl<G: Subject> World<G> {
         if joined {
             checks.guard.may_ask(who)?;
         }
-        if let Some(primary) = follows
+        // Whoever has the epoch before follows nobody any more.
+        if let Some(primary) = follows.filter(|_| !is_owner)
             && !self.options.deaf
             && !told
         {
@@ -208,7 +209,9 @@ impl<G: Subject> World<G> {
             return;
         }
         if let Some(epoch) = self.checks.guard.on_receive(who, bytes) {
-            self.processes[who].epoch = epoch;
+            // It may have an epoch of its own by now, and takes no notice of an earlier one.
+            let known = &mut self.processes[who].epoch;
+            *known = epoch.max(*known);
             self.checks.single.on_heir(who, epoch);
         }
     }

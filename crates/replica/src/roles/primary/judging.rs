@@ -137,10 +137,15 @@ impl Primary {
 
     /// The backup that has been silent or slow for too long, if one has.
     fn suspected(&self, now: Time) -> Option<(PeerId, Suspicion)> {
-        // The arbiter is about to exclude such a backup, and the guest need not stand for that.
+        // The arbiter is about to exclude such a backup, and the guest need not stand for that. Of two backups
+        // the other one is looked at.
         let is_going = |member: &&Follower| {
             let dismissal = self.dismissal.as_ref();
-            dismissal.is_some_and(|dismissal| dismissal.is_fresh() && dismissal.concerns(member.id))
+            dismissal.is_some_and(|dismissal| {
+                let is_known = self.members.len() > 1
+                    && matches!(dismissal.reason(), Reason::Suspected(why) if why != Suspicion::Slow);
+                dismissal.concerns(member.id) && (dismissal.is_fresh() || is_known)
+            })
         };
         let mut members = self.members.iter().filter(|member| !is_going(member));
         members.find_map(|member| {
