@@ -71,8 +71,7 @@ pub struct Reporter {
     was: RoleWord,
     /// Address of the other half of the pair; of two backups, of the one that came last.
     peer: String,
-    /// Addresses of the backups that came while the guest ran, as far as they were not lost; the last one is
-    /// `peer`.
+    /// Addresses of the backups that came while the guest ran and are there; the last one is `peer`.
     joined: Vec<String>,
     /// Where the arbiter is, for sentences.
     arbiter: String,
@@ -311,9 +310,8 @@ impl Reporter {
             },
             News::Abandoned(_, why) => {
                 self.joined.retain(|joined| *joined != peer);
-                if let Some(left) = self.joined.last() {
-                    self.peer.clone_from(left);
-                }
+                let left = self.joined.last().unwrap_or(&self.peer);
+                self.peer = left.clone();
                 Happening::CloneFailed {
                     peer,
                     why: why.clone(),

@@ -137,8 +137,8 @@ impl Primary {
 
     /// The backup that has been silent or slow for too long, if one has.
     fn suspected(&self, now: Time) -> Option<(PeerId, Suspicion)> {
-        // The arbiter is about to exclude such a backup, and the guest need not stand for that. Of two backups
-        // the other one is looked at.
+        // The arbiter is about to exclude such a backup, and the guest need not stand for that. Of two
+        // backups the other one is looked at.
         let is_going = |member: &&Follower| {
             let dismissal = self.dismissal.as_ref();
             dismissal.is_some_and(|dismissal| {
