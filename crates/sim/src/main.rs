@@ -16,6 +16,7 @@ sim life toy|machine N [FIRST]  N seeds, in all of which the guest is protected 
 sim life-seed toy|machine SEED  one of those, with a line per action
 sim sweep toy|machine [SEED]    kills each process at every entry and every action of a calm run
 sim sweep life [SEED]           the same for a run with three failovers, with the toy guest
+sim sweep moves [SEED]          the same for a run in which backups are replaced and roles are changed
 sim broken                      deliberately broken variants: each must be caught (needs --features mutations)
 sim broken WORD N               how many of N seeds catch the variants with this word in their name
 ";
@@ -48,6 +49,10 @@ fn main() -> ExitCode {
         ["sweep", "toy", seed] => number(seed).map(|seed| sweeps::<Toy>("toy", &Options::calm(seed))),
         ["sweep", "life"] => Some(sweeps::<Toy>("life", &Options::calm_life(0))),
         ["sweep", "life", seed] => number(seed).map(|seed| sweeps::<Toy>("life", &Options::calm_life(seed))),
+        ["sweep", "moves"] => Some(sweeps::<Toy>("moves", &Options::calm_moves(0))),
+        ["sweep", "moves", seed] => {
+            number(seed).map(|seed| sweeps::<Toy>("moves", &Options::calm_moves(seed)))
+        }
         ["sweep", "machine"] => Some(sweeps::<Machine>("machine", &Options::calm(0))),
         ["sweep", "machine", seed] => {
             number(seed).map(|seed| sweeps::<Machine>("machine", &Options::calm(seed)))

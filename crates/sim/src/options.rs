@@ -11,7 +11,7 @@ use replica::{Notice, Span, Time};
 use crate::{
     arbiter::ArbiterOptions,
     cache::{Access, CacheOptions},
-    faults::{Armed, Death, Fault, InClone, show},
+    faults::{Armed, Death, Fault, InClone, Part, show},
     host::{Drift, HostOptions},
     keeper::KeeperOptions,
     names::{HostId, ProcessId},
@@ -179,6 +179,29 @@ impl Options {
                 (at(550), Fault::Return(second)),
                 (at(600), dies(2)),
                 (at(800), Fault::Return(HostId(2))),
+            ],
+            ..calm
+        }
+    }
+
+    /// A calm world in which the guest's backup is replaced, the two sides change their roles, the new backup
+    /// is replaced in its turn, and the host with the guest dies.
+    #[must_use]
+    pub fn calm_moves(seed: u64) -> Options {
+        let calm = Options::calm(seed);
+        let at = |ms: u64| Time(Span::from_ms(ms).0);
+        let owner = |fault| Part::Owner.gets(fault);
+        // Whom a fault of a part names does not matter.
+        let anyone = ProcessId::A;
+        Options {
+            hosts: vec![calm.hosts[0]; 4],
+            keeper: Some(KeeperOptions::default()),
+            unsafe_for: ms(650),
+            timed: vec![
+                (at(100), owner(Fault::Replace(anyone))),
+                (at(200), owner(Fault::HandOver(anyone))),
+                (at(300), owner(Fault::Replace(anyone))),
+                (at(450), owner(Fault::Crash(anyone, Death::Host))),
             ],
             ..calm
         }

@@ -35,6 +35,16 @@ fn each_process_may_die_at_any_point_of_a_run_with_three_failovers() {
 }
 
 #[test]
+fn each_process_may_die_at_any_point_of_a_run_in_which_backups_are_replaced() {
+    let calm = run::run::<Toy>(Options::calm_moves(3), 3, None);
+    assert_eq!((calm.violation, calm.replacements, calm.hand_overs), (None, 2, 1));
+    let swept = sweep::sweep::<Toy>(&Options::calm_moves(3), &3, 31, |_, _| {});
+    assert!(swept.runs > 100, "{} runs", swept.runs);
+    let first = swept.violations.first();
+    assert!(first.is_none(), "{first:?}");
+}
+
+#[test]
 fn the_first_thousand_points_matter_as_much_as_the_last() {
     // A run in which console bytes keep coming and every slice may be interrupted.
     let options = Options {
