@@ -204,8 +204,8 @@ impl<G: Subject> World<G> {
 
     /// A process looks at a message of the process that it follows, which may make it a member of an epoch.
     pub(crate) fn read_for_guard(&mut self, who: ProcessId, bytes: &[u8]) {
-        // A node that has halted, of which the world will hear in a moment, reads nothing any more.
-        if self.role(who) == Some(RoleName::Halted) {
+        // A node that claims, or has halted, of which the world will hear in a moment, reads nothing any more.
+        if matches!(self.role(who), Some(RoleName::Halted | RoleName::Claiming)) {
             return;
         }
         if let Some(epoch) = self.checks.guard.on_receive(who, bytes) {
