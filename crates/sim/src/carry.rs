@@ -204,7 +204,7 @@ impl<G: Subject> World<G> {
 
     /// A process looks at a message of the process that it follows, which may make it a member of an epoch.
     pub(crate) fn read_for_guard(&mut self, who: ProcessId, bytes: &[u8]) {
-        // A node that claims, or has halted, of which the world will hear in a moment, reads nothing any more.
+        // A node that claims, or has halted, of which the world hears in a moment, reads nothing any more.
         if matches!(self.role(who), Some(RoleName::Halted | RoleName::Claiming)) {
             return;
         }
