@@ -2,8 +2,8 @@
 time.
 
 Each time a fresh process waits as on another host, `lockstep move-backup` has it take the place of the
-backup, and the old one must end as dismissed. At every third move the old backup stands still (SIGSTOP): the
-arbiter excludes it, before the copying is over or after, and the move goes on. In the end the owner is
+backup, and the old one must end as dismissed. At every third move the old backup stands still (SIGSTOP)
+while its successor is copied: the arbiter excludes it, and the move goes on. In the end the owner is
 killed, and the backup of the last move takes over.
 """
 
@@ -22,21 +22,24 @@ def move_once(vm, owner, old, still):
     """The backup `old` is replaced; the new one, and how long that took in ms."""
     new = vm.waits()
     began, from_ns = time.time(), boot_ns()
+    vm.tell("move-backup", NAME, "--to", new.address, "--no-wait")
     if still:
+        until("the copying has begun", lambda: vm.told(owner, "cloning", new))
         old.child.send_signal(signal.SIGSTOP)
-    try:
-        vm.tell("move-backup", NAME, "--to", new.address)
-    finally:
-        if still:
-            # What it reads then is that it is none any more.
-            old.child.send_signal(signal.SIGCONT)
     until("the new one knows that it is the backup", lambda: new.has_been("backup"))
+    until(
+        "the old one is none any more",
+        lambda: vm.told(owner, "dismissed", old) or vm.told(owner, "alone", old),
+    )
+    if still:
+        # What it reads then is that it is none any more.
+        old.child.send_signal(signal.SIGCONT)
     until("the old one has ended", lambda: old.child.poll() is not None)
     told = [event for event in owner.events() if event["time_ns"] >= from_ns]
-    gone = [event["replaced_by"] for event in told if event["event"] == "dismissed"]
+    by = [event["replaced_by"] for event in told if event["event"] == "dismissed"]
     alone = [event for event in told if event["event"] in ("suspected", "alone")]
-    if not still and (gone != [new.address] or alone):
-        raise Failed(f"the old backup went in another way: {gone} {alone}")
+    if not still and (by != [new.address] or alone):
+        raise Failed(f"the old backup went in another way: {by} {alone}")
     return new, (began, time.time())
 
 
