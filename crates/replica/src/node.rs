@@ -15,6 +15,7 @@ use crate::options::{Notice, OnSlow, Options, PairOptions};
 use crate::roles::apprentice::Apprentice;
 use crate::roles::backup::Backup;
 use crate::roles::call::Call;
+use crate::roles::live::refuse;
 use crate::roles::primary::Primary;
 use crate::roles::solo::Solo;
 use crate::roles::table::Change;
@@ -145,6 +146,13 @@ impl<G: Guest> Node<G> {
             out: &mut self.out,
             metrics: &mut self.metrics,
         };
+        if let Event::Joined(joined) = &event
+            && !matches!(self.role, Role::Solo(_) | Role::Primary(_) | Role::Halted)
+        {
+            // It was called when this replica was live. Who is not answered would wait, and so would whoever
+            // wants to call another host.
+            return refuse(&mut call, joined, "the VM does not run there just now");
+        }
         let change = match &mut self.role {
             Role::Solo(solo) => {
                 solo.handle(&mut call, event, &self.options);

@@ -239,6 +239,24 @@ fn a_primary_that_loses_both_backups_at_once_goes_on_alone() {
 }
 
 #[test]
+fn a_process_that_comes_while_the_arbiter_is_asked_is_sent_away() {
+    let mut world = protected();
+    world.arbiter_away = true;
+    world.processes[1].stopped = true;
+    world.until("claiming", |world| role(world, A) == Some(RoleName::Claiming));
+    world.join(A);
+    world.until("refused", |world| {
+        matches!(world.process(A).news.last(), Some(News::Abandoned(..)))
+    });
+    world.arbiter_away = false;
+    world.until("alone", |world| role(world, A) == Some(RoleName::Solo));
+    let copy = world.join(A);
+    work_until(&mut world, A, "protected", |world| {
+        role(world, copy) == Some(RoleName::Backup)
+    });
+}
+
+#[test]
 fn whoever_wants_no_backup_gets_none_in_every_phase() {
     for wait in 0..400 {
         let mut world = protected();
