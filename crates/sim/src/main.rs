@@ -232,7 +232,7 @@ fn broken() -> Option<bool> {
         "variant", "rule", "seeds", "caught by"
     );
     for broken in sim::broken::VARIANTS {
-        match broken.hunt(20_000) {
+        match broken.hunt(60_000) {
             Some(caught) => {
                 let check = format!("{:?}", caught.violation.check);
                 println!(
