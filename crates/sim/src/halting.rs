@@ -57,7 +57,9 @@ impl<G: Subject> World<G> {
             }
             Halt::Dismissed => {
                 let next = Epoch(self.processes[who].epoch.0 + 1);
-                let is_over = self.arbiter.owner(who, next).is_some();
+                // The arbiter of a process that sees another one than its owner may know nothing of that.
+                let has_moved = self.processes[who].follows != Some(self.checks.single.owner());
+                let is_over = has_moved || self.arbiter.owner(who, next).is_some();
                 let is_spare = is_over || self.checks.guard.is_spare(who);
                 self.checks.guard.on_dismissed(who);
                 let owner = self.processes[who].follows;
