@@ -7,27 +7,7 @@ mod world;
 
 use replica::peer::message::{Log, Message};
 use replica::{Event, Halt, News, Phase, RoleName, Span};
-use world::{A, DELAY, World, same_state};
-
-fn ms(ms: u64) -> Span {
-    Span::from_ms(ms)
-}
-
-/// How many answers the guest has given with this one, as it says itself.
-fn count(answer: &[u8]) -> u64 {
-    answer.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
-}
-
-/// A VM that has run for a while, with something in its memory.
-fn running() -> World {
-    let mut world = World::owner();
-    for number in 0..50 {
-        world.frame(A, &[b'e', number]);
-        world.frame(A, &[b'w', number % 12]);
-        world.run_for(ms(1));
-    }
-    world
-}
+use world::{A, DELAY, World, count, ms, same_state};
 
 /// A VM that runs, and the process that has just become its backup.
 fn protected(world: &mut World, owner: usize) -> usize {
@@ -45,7 +25,7 @@ fn protected(world: &mut World, owner: usize) -> usize {
 #[test]
 fn a_guest_that_runs_gets_a_backup_and_survives_its_primary() {
     // FT 3.1-a, 3.1-b, 3.1-c.
-    let mut world = running();
+    let mut world = World::running_owner();
     let copy = protected(&mut world, A);
     assert_eq!(copy, 1);
     let phases: Vec<News> = world.process(A).news.clone();
@@ -78,7 +58,7 @@ fn a_guest_that_runs_gets_a_backup_and_survives_its_primary() {
 #[test]
 fn it_is_protected_again_as_often_as_hosts_last() {
     // FT 2.3-f, 3.1-e.
-    let mut world = running();
+    let mut world = World::running_owner();
     let mut owner = A;
     for life in 0..5 {
         let copy = protected(&mut world, owner);
@@ -105,7 +85,7 @@ fn it_is_protected_again_as_often_as_hosts_last() {
 #[test]
 fn outputs_wait_for_the_backup_from_the_entry_on_that_makes_it_one() {
     // FT 2.2-c: and not before.
-    let mut world = running();
+    let mut world = World::running_owner();
     let copy = world.join(A);
     world.delay = ms(2);
     let mut last = 0;
@@ -131,7 +111,7 @@ fn outputs_wait_for_the_backup_from_the_entry_on_that_makes_it_one() {
 #[test]
 fn an_apprentice_that_dies_at_any_moment_costs_the_guest_nothing() {
     for after in 0..40 {
-        let mut world = running();
+        let mut world = World::running_owner();
         let copy = world.join(A);
         world.until("it begins", |world| world.processes.len() > copy);
         world.run_for(Span::from_us(300 * after));
@@ -154,7 +134,7 @@ fn an_apprentice_that_dies_at_any_moment_costs_the_guest_nothing() {
 #[test]
 fn an_apprentice_whose_owner_dies_ends_and_never_claims() {
     for after in 0..40 {
-        let mut world = running();
+        let mut world = World::running_owner();
         let copy = world.join(A);
         world.until("it begins", |world| world.processes.len() > copy);
         world.run_for(Span::from_us(300 * after));
@@ -174,7 +154,7 @@ fn an_apprentice_whose_owner_dies_ends_and_never_claims() {
 
 #[test]
 fn a_clone_that_gets_no_room_is_given_up_and_the_guest_runs_on() {
-    let mut world = running();
+    let mut world = World::running_owner();
     world.bulk_cut = true;
     world.bulk_room = 200;
     let copy = world.join(A);
@@ -191,7 +171,7 @@ fn a_clone_that_gets_no_room_is_given_up_and_the_guest_runs_on() {
 
 #[test]
 fn a_process_that_dies_before_it_has_shaken_hands_makes_room_for_another_one() {
-    let mut world = running();
+    let mut world = World::running_owner();
     world.join(A);
     // It has greeted, and nothing more.
     world.run_for(world::TICK);
@@ -209,7 +189,7 @@ fn a_process_that_dies_before_it_has_shaken_hands_makes_room_for_another_one() {
 #[test]
 fn a_guest_that_is_off_takes_no_backup_though_its_disk_has_not_answered() {
     for joins_before in [true, false] {
-        let mut world = running();
+        let mut world = World::running_owner();
         world.disk_away = true;
         world.frame(A, b"w1");
         world.run_for(ms(1));
@@ -242,7 +222,7 @@ fn a_guest_that_is_off_takes_no_backup_though_its_disk_has_not_answered() {
 
 #[test]
 fn an_apprentice_may_hear_of_an_output_before_it_has_its_entry() {
-    let mut world = running();
+    let mut world = World::running_owner();
     let copy = world.join(A);
     world.until("the cut", |world| {
         let cut = News::Cloning(replica::PeerId(101), Phase::CatchingUp);
@@ -269,7 +249,7 @@ fn an_apprentice_may_hear_of_an_output_before_it_has_its_entry() {
 
 #[test]
 fn an_owner_does_not_spin_while_the_bulk_link_has_no_room_for_a_page() {
-    let mut world = running();
+    let mut world = World::running_owner();
     world.bulk_room = 10;
     world.join(A);
     world.until("it is copied", |world| {
@@ -286,7 +266,7 @@ fn an_owner_does_not_spin_while_the_bulk_link_has_no_room_for_a_page() {
 
 #[test]
 fn a_bulk_link_that_takes_a_few_bytes_now_and_then_takes_nothing() {
-    let mut world = running();
+    let mut world = World::running_owner();
     world.bulk_cut = true;
     world.bulk_room = 200;
     let copy = world.join(A);
@@ -310,7 +290,7 @@ fn a_bulk_link_that_takes_a_few_bytes_now_and_then_takes_nothing() {
 
 #[test]
 fn without_the_arbiter_nobody_becomes_a_member_and_with_it_goes_on() {
-    let mut world = running();
+    let mut world = World::running_owner();
     world.arbiter_away = true;
     let copy = world.join(A);
     world.run_for(ms(3_000));
@@ -327,7 +307,7 @@ fn without_the_arbiter_nobody_becomes_a_member_and_with_it_goes_on() {
 
 #[test]
 fn an_owner_that_was_superseded_halts_instead_of_taking_a_member() {
-    let mut world = running();
+    let mut world = World::running_owner();
     world.arbiter.insert(8, 77);
     let copy = world.join(A);
     world.until("it ends", |world| world.process(A).stopped);
@@ -377,7 +357,7 @@ fn goes_on_and_is_protected_again(world: &mut World, epoch: u64) {
 
 #[test]
 fn a_backup_that_is_dismissed_ends_and_the_guest_runs_on() {
-    let mut world = running();
+    let mut world = World::running_owner();
     let copy = protected(&mut world, A);
     unprotect(&mut world);
     world.until("alone", |world| world.process(A).role() == RoleName::Solo);
@@ -390,7 +370,7 @@ fn a_backup_that_is_dismissed_ends_and_the_guest_runs_on() {
 
 #[test]
 fn a_dismissed_backup_never_claims_whatever_becomes_of_its_promise() {
-    let mut world = running();
+    let mut world = World::running_owner();
     let copy = protected(&mut world, A);
     world.cut_from[copy] = true;
     unprotect(&mut world);
@@ -404,7 +384,7 @@ fn a_dismissed_backup_never_claims_whatever_becomes_of_its_promise() {
 
 #[test]
 fn a_silent_backup_is_excluded_at_the_arbiter_while_the_guest_runs_on() {
-    let mut world = running();
+    let mut world = World::running_owner();
     let copy = protected(&mut world, A);
     world.cut_from[A] = true;
     world.cut_from[copy] = true;
@@ -419,7 +399,7 @@ fn a_silent_backup_is_excluded_at_the_arbiter_while_the_guest_runs_on() {
 
 #[test]
 fn without_the_arbiter_a_silent_backup_stays_and_its_late_promise_counts() {
-    let mut world = running();
+    let mut world = World::running_owner();
     let copy = protected(&mut world, A);
     world.arbiter_away = true;
     // It hears, but its answers do not come back: only an acknowledgement could be its promise.
@@ -441,7 +421,7 @@ fn without_the_arbiter_a_silent_backup_stays_and_its_late_promise_counts() {
 
 #[test]
 fn a_process_on_its_way_is_sent_away_and_a_vm_alone_takes_no_notice() {
-    let mut world = running();
+    let mut world = World::running_owner();
     world.deliver(A, Event::Unprotect);
     world.run_for(ms(5));
     assert!(world.process(A).news.is_empty());

@@ -7,11 +7,7 @@ mod world;
 use machine::{Control, Effect, Input, PowerState};
 use replica::peer::heartbeat::{Beat, Heartbeat};
 use replica::{Epoch, Event, Guest, Halt, Notice, PairOptions, PeerId, RoleName, Span, Suspicion};
-use world::{A, B, TIMEOUT, Toy, World};
-
-fn ms(ms: u64) -> Span {
-    Span::from_ms(ms)
-}
+use world::{A, B, TIMEOUT, Toy, World, ms};
 
 #[test]
 fn the_primary_dies_and_the_backup_goes_on() {

@@ -12,11 +12,7 @@ use replica::{
     log::codec::Encoder,
     peer::message::{Log, Message},
 };
-use world::{A, B, Toy, World, options, same_state};
-
-fn ms(ms: u64) -> Span {
-    Span::from_ms(ms)
-}
+use world::{A, B, Toy, World, ms, options, same_state};
 
 #[test]
 fn an_idle_guest_costs_almost_nothing() {

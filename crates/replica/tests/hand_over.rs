@@ -3,20 +3,8 @@
 mod world;
 
 use machine::Input;
-use replica::{Epoch, Event, Halt, News, PeerId, RoleName, Span};
-use world::{A, B, World, same_state};
-
-fn ms(ms: u64) -> Span {
-    Span::from_ms(ms)
-}
-
-/// A pair in epoch 7, with the arbiter that has given it, in normal running.
-fn pair() -> World {
-    let mut world = World::pair();
-    world.arbiter.insert(7, 1);
-    world.run_for(ms(20));
-    world
-}
+use replica::{Epoch, Event, Halt, News, PeerId, RoleName};
+use world::{A, B, World, ms, same_state};
 
 fn roles(world: &World) -> (RoleName, RoleName) {
     (world.process(A).role(), world.process(B).role())
@@ -48,7 +36,7 @@ fn shown(world: &World) -> Vec<Vec<u8>> {
 #[test]
 fn the_sides_change_their_roles_again_and_again_and_the_guest_lives_on() {
     // FT 3.3-c.
-    let mut world = pair();
+    let mut world = World::running_pair();
     let mut expected = 0;
     for round in 0..6 {
         let (from, to) = if round % 2 == 0 { (A, B) } else { (B, A) };
@@ -81,7 +69,7 @@ fn the_sides_change_their_roles_again_and_again_and_the_guest_lives_on() {
 #[test]
 fn what_was_held_is_shown_by_the_other_side_once_and_in_order() {
     // FT 2.2-a, 2.2-e.
-    let mut world = pair();
+    let mut world = World::running_pair();
     world.delay = ms(3);
     for round in 0..4 {
         world.frame(A, &[b'e', round]);
@@ -98,7 +86,7 @@ fn what_was_held_is_shown_by_the_other_side_once_and_in_order() {
 #[test]
 fn no_request_is_at_a_disk_when_the_vm_is_handed_over_and_the_guest_runs_until_then() {
     // FT 3.3-d.
-    let mut world = pair();
+    let mut world = World::running_pair();
     world.disk_away = true;
     world.frame(A, b"w1");
     world.run_for(ms(5));
@@ -120,7 +108,7 @@ fn no_request_is_at_a_disk_when_the_vm_is_handed_over_and_the_guest_runs_until_t
 
 #[test]
 fn a_disk_that_does_not_answer_keeps_the_vm_where_it_is() {
-    let mut world = pair();
+    let mut world = World::running_pair();
     world.disk_away = true;
     world.frame(A, b"w1");
     world.run_for(ms(5));
@@ -141,7 +129,7 @@ fn a_disk_that_does_not_answer_keeps_the_vm_where_it_is() {
 
 #[test]
 fn an_arbiter_that_does_not_answer_is_found_out_before_the_guest_stops() {
-    let mut world = pair();
+    let mut world = World::running_pair();
     world.arbiter_away = true;
     world.deliver(A, Event::HandOver);
     world.frame(A, b"e0");
@@ -155,7 +143,7 @@ fn an_arbiter_that_does_not_answer_is_found_out_before_the_guest_stops() {
 #[test]
 fn the_new_primary_shows_nothing_before_the_old_one_has_answered_it() {
     // FT 2-h: until then the old one may have claimed the epoch after this one, of which it is a member.
-    let mut world = pair();
+    let mut world = World::running_pair();
     world.deliver(A, Event::HandOver);
     world.until("B has won", |world| world.process(B).role() == RoleName::Primary);
     world.cut_from[A] = true;
@@ -177,7 +165,7 @@ fn the_new_primary_shows_nothing_before_the_old_one_has_answered_it() {
 #[test]
 fn if_the_new_primary_dies_with_its_epoch_the_old_one_claims_the_epoch_after_it() {
     // FT 2.3-e: the record of the epoch names it as an heir.
-    let mut world = pair();
+    let mut world = World::running_pair();
     world.frame(A, b"e0");
     world.run_for(ms(5));
     world.deliver(A, Event::HandOver);
@@ -199,7 +187,7 @@ fn if_the_new_primary_dies_with_its_epoch_the_old_one_claims_the_epoch_after_it(
 
 #[test]
 fn if_the_backup_dies_before_it_asks_the_old_primary_goes_on_where_its_guest_stands() {
-    let mut world = pair();
+    let mut world = World::running_pair();
     world.deliver(A, Event::HandOver);
     world.until("A has handed over", |world| {
         world.process(A).role() == RoleName::Handing
@@ -214,7 +202,7 @@ fn if_the_backup_dies_before_it_asks_the_old_primary_goes_on_where_its_guest_sta
 
 #[test]
 fn the_old_primary_takes_over_again_when_the_new_one_dies() {
-    let mut world = pair();
+    let mut world = World::running_pair();
     hand_over(&mut world, A);
     for round in 0..10 {
         world.frame(B, &[b'e', round]);
@@ -231,7 +219,7 @@ fn the_old_primary_takes_over_again_when_the_new_one_dies() {
 
 #[test]
 fn a_guest_that_is_off_is_not_handed_over() {
-    let mut world = pair();
+    let mut world = World::running_pair();
     world.deliver(A, Event::Input(Input::Control(machine::Control::PowerOff)));
     world.deliver(A, Event::HandOver);
     world.run_for(ms(50));
@@ -241,7 +229,7 @@ fn a_guest_that_is_off_is_not_handed_over() {
 
 #[test]
 fn dismissing_the_backup_ends_a_hand_over_that_is_being_made_ready() {
-    let mut world = pair();
+    let mut world = World::running_pair();
     world.disk_away = true;
     world.frame(A, b"w1");
     world.run_for(ms(5));

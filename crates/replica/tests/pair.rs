@@ -6,11 +6,7 @@ mod world;
 
 use machine::{Control, DiskOperation, Effect, Input, PowerState};
 use replica::{Event, Guest, Halt, PeerId, RoleName, Span, Suspicion, limits::DIGEST_PAGES};
-use world::{A, B, Toy, World, options, same_state};
-
-fn ms(ms: u64) -> Span {
-    Span::from_ms(ms)
-}
+use world::{A, B, Toy, World, ms, options, same_state};
 
 #[test]
 fn the_backup_lives_the_same_life_and_shows_nothing() {

@@ -5,19 +5,7 @@ mod world;
 
 use machine::{Control, Input, PowerState};
 use replica::{Entry, EntryKind, Event, Guest, Halt, LogReader, Mark, News, Options, RoleName, Span};
-use world::{A, B, World, header, same_state};
-
-fn ms(ms: u64) -> Span {
-    Span::from_ms(ms)
-}
-
-/// A pair in epoch 7, with the arbiter that has given it, in normal running.
-fn pair() -> World {
-    let mut world = World::pair();
-    world.arbiter.insert(7, 1);
-    world.run_for(ms(20));
-    world
-}
+use world::{A, B, World, header, ms, same_state};
 
 /// Gives an order to a side and waits until it says that it is carried out.
 fn order(world: &mut World, side: usize, paused: bool) {
@@ -58,7 +46,7 @@ fn a_guest_alone_stands_until_it_is_told_to_run_and_its_time_goes_on() {
 
 #[test]
 fn orders_that_are_carried_out_already_are_answered_all_the_same() {
-    for mut world in [World::owner(), pair()] {
+    for mut world in [World::owner(), World::running_pair()] {
         for paused in [false, true, true, false, false] {
             order(&mut world, A, paused);
         }
@@ -69,7 +57,7 @@ fn orders_that_are_carried_out_already_are_answered_all_the_same() {
 
 #[test]
 fn a_pair_stays_a_pair_while_its_guest_stands() {
-    let mut world = pair();
+    let mut world = World::running_pair();
     order(&mut world, A, true);
     assert_eq!(world.process(B).news, [News::Paused(true)], "the backup knows");
     stands(&mut world, A);
@@ -83,7 +71,7 @@ fn a_pair_stays_a_pair_while_its_guest_stands() {
 
 #[test]
 fn the_operator_hears_of_it_once_the_backup_knows() {
-    let mut world = pair();
+    let mut world = World::running_pair();
     world.delay = ms(40);
     world.deliver(A, Event::Pause(true));
     world.run_for(ms(60));
@@ -94,7 +82,7 @@ fn the_operator_hears_of_it_once_the_backup_knows() {
 
 #[test]
 fn whoever_takes_the_guest_over_has_it_stand() {
-    let mut world = pair();
+    let mut world = World::running_pair();
     order(&mut world, A, true);
     world.crash(A);
     world.until("B is live", |world| world.process(B).live.is_some());
@@ -110,7 +98,7 @@ fn whoever_takes_the_guest_over_has_it_stand() {
 
 #[test]
 fn a_guest_that_runs_again_runs_on_the_other_side_too() {
-    let mut world = pair();
+    let mut world = World::running_pair();
     order(&mut world, A, true);
     order(&mut world, A, false);
     world.crash(A);
@@ -122,7 +110,7 @@ fn a_guest_that_runs_again_runs_on_the_other_side_too() {
 #[test]
 fn sides_change_their_roles_while_the_guest_stands_and_back() {
     // FT 3.3-c.
-    let mut world = pair();
+    let mut world = World::running_pair();
     // An answer that has come for a guest that stands is got anew on the other side.
     world.frame(A, b"w1");
     world.run_for(Span::from_us(500));
@@ -168,7 +156,7 @@ fn a_backup_that_comes_while_the_guest_stands_has_it_stand() {
 #[test]
 fn a_backup_that_replaces_another_one_while_the_guest_stands_has_it_stand() {
     // FT 3.3-b.
-    let mut world = pair();
+    let mut world = World::running_pair();
     order(&mut world, A, true);
     let copy = world.join(A);
     world.until("B is replaced", |world| {
@@ -182,7 +170,7 @@ fn a_backup_that_replaces_another_one_while_the_guest_stands_has_it_stand() {
 
 #[test]
 fn a_backup_is_dismissed_while_the_guest_stands() {
-    let mut world = pair();
+    let mut world = World::running_pair();
     order(&mut world, A, true);
     world.deliver(A, Event::Unprotect);
     world.until("A is alone", |world| world.process(A).role() == RoleName::Solo);
@@ -193,7 +181,7 @@ fn a_backup_is_dismissed_while_the_guest_stands() {
 
 #[test]
 fn a_primary_that_leaves_leaves_a_guest_that_stands() {
-    let mut world = pair();
+    let mut world = World::running_pair();
     order(&mut world, A, true);
     world.deliver(A, Event::Leave);
     world.until("A has left", |world| world.process(A).halted == Some(Halt::Left));
@@ -204,7 +192,7 @@ fn a_primary_that_leaves_leaves_a_guest_that_stands() {
 #[test]
 fn the_plug_of_a_guest_that_stands_is_pulled() {
     // FT 3.3-a.
-    let mut world = pair();
+    let mut world = World::running_pair();
     order(&mut world, A, true);
     world.deliver(A, Event::Input(Input::Control(Control::PowerOff)));
     for side in [A, B] {

@@ -5,16 +5,7 @@
 mod world;
 
 use replica::{ClaimKind, Event, Halt, News, PeerId, RoleName, Span};
-use world::{A, TIMEOUT, World};
-
-fn ms(ms: u64) -> Span {
-    Span::from_ms(ms)
-}
-
-/// How many answers the guest has given with this one, as it says itself.
-fn count(answer: &[u8]) -> u64 {
-    answer.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
-}
+use world::{A, TIMEOUT, World, count, ms};
 
 /// The number of the last answer that anybody has shown.
 fn last_answer(world: &World) -> u64 {
@@ -24,14 +15,30 @@ fn last_answer(world: &World) -> u64 {
 
 /// A VM that has run for a while and has a backup: the process 1.
 fn protected() -> World {
-    let mut world = World::owner();
-    for number in 0..50 {
-        world.frame(A, &[b'e', number]);
-        world.frame(A, &[b'w', number % 12]);
-        world.run_for(ms(1));
-    }
+    let mut world = World::running_owner();
     assert_eq!(world.join(A), 1);
     world.until("protected", |world| role(world, 1) == Some(RoleName::Backup));
+    world
+}
+
+/// A VM with two backups, the processes 1 and 2, of which the second one knows that it is one.
+fn with_heir() -> World {
+    let mut world = protected();
+    world.join(A);
+    world.until("a second backup", |world| {
+        role(world, 2) == Some(RoleName::Backup)
+    });
+    world
+}
+
+/// A VM at the moment at which it has made the process 2 its second backup, which cannot know of it yet.
+fn with_second_member() -> World {
+    let mut world = protected();
+    world.join(A);
+    world.until("a second backup", |world| {
+        let is_guarded = |news: &&News| matches!(news, News::Guarded(_));
+        world.process(A).news.iter().filter(is_guarded).count() == 2
+    });
     world
 }
 
@@ -97,11 +104,7 @@ fn a_backup_is_replaced_and_the_vm_has_one_all_the_time() {
 
 #[test]
 fn an_old_backup_that_does_not_answer_is_excluded_and_the_new_one_is_heir() {
-    let mut world = protected();
-    world.join(A);
-    world.until("a second backup", |world| {
-        role(world, 2) == Some(RoleName::Backup)
-    });
+    let mut world = with_heir();
     // It stands still, and its promise never comes.
     world.processes[1].stopped = true;
     work_until(&mut world, A, "excluded", |world| {
@@ -128,11 +131,7 @@ fn an_old_backup_that_does_not_answer_is_excluded_and_the_new_one_is_heir() {
 
 #[test]
 fn an_heir_that_has_not_heard_of_the_epoch_claims_the_one_after() {
-    let mut world = protected();
-    world.join(A);
-    world.until("a second backup", |world| {
-        role(world, 2) == Some(RoleName::Backup)
-    });
+    let mut world = with_heir();
     world.processes[1].stopped = true;
     // The arbiter's answer is the last thing that this primary learns.
     world.until("asked", |world| !world.process(A).asked.is_empty());
@@ -145,12 +144,7 @@ fn an_heir_that_has_not_heard_of_the_epoch_claims_the_one_after() {
 
 #[test]
 fn a_new_backup_that_dies_is_given_up_and_the_old_one_stays() {
-    let mut world = protected();
-    world.join(A);
-    world.until("a second backup", |world| {
-        let is_guarded = |news: &&News| matches!(news, News::Guarded(_));
-        world.process(A).news.iter().filter(is_guarded).count() == 2
-    });
+    let mut world = with_second_member();
     // It is a member, and dies before it knows that: the old one is not asked to go.
     world.processes[2].stopped = true;
     let done = |world: &World| matches!(world.process(A).news.last(), Some(News::Abandoned(..)));
@@ -226,12 +220,7 @@ fn a_clone_outlives_an_arbiter_that_is_away() {
 
 #[test]
 fn a_primary_that_loses_both_backups_at_once_goes_on_alone() {
-    let mut world = protected();
-    world.join(A);
-    world.until("a second backup", |world| {
-        let is_guarded = |news: &&News| matches!(news, News::Guarded(_));
-        world.process(A).news.iter().filter(is_guarded).count() == 2
-    });
+    let mut world = with_second_member();
     world.processes[1].stopped = true;
     world.processes[2].stopped = true;
     world.until("alone", |world| role(world, A) == Some(RoleName::Solo));

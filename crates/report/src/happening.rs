@@ -365,7 +365,25 @@ impl Happening {
             Happening::Reset { .. } => "the guest's reset button is pressed, as told".into(),
             Happening::GuestPanic { line, course, .. } => sentences::panic(line, *course),
             Happening::Halt(ending) => ending.sentence.clone(),
-            other => return other.sentence_of_protection(),
+            Happening::Alone { .. }
+            | Happening::FallsBehind { .. }
+            | Happening::CloneFailed { .. }
+            | Happening::Dismissed { .. }
+            | Happening::NotDismissed { .. }
+            | Happening::Taken { .. }
+            | Happening::HandedOver { .. }
+            | Happening::NotHandedOver { .. }
+            | Happening::Suspended { .. }
+            | Happening::Protected { .. } => return self.sentence_of_protection(),
+            Happening::Role { .. }
+            | Happening::Cloning { .. }
+            | Happening::Claim { .. }
+            | Happening::Watched { .. }
+            | Happening::GoLive { .. }
+            | Happening::DiskWriter
+            | Happening::LinkLost { .. }
+            | Happening::LinesLost { .. }
+            | Happening::Figures(_) => return None,
         })
     }
 

@@ -130,15 +130,19 @@ impl<G: Subject> World<G> {
             Action::Ask(claim) => self.judge_claim(who, claim),
             Action::GoLive(epoch) => {
                 let owned = self.arbiter.owner(who, *epoch) == Some(self.processes[who].owner);
+                let heirs = self.owning(self.arbiter.heirs(who, *epoch));
                 let checks = &mut self.checks;
-                let heirs = self.arbiter.heirs(who, *epoch);
-                let is_heir = |name: &ProcessId| heirs.contains(&self.processes[*name].owner);
-                let heirs: Vec<ProcessId> = self.processes.names().filter(is_heir).collect();
                 checks.guard.on_go_live(who, &heirs);
                 checks.single.on_go_live(who, *epoch, owned)
             }
             Action::Halt(halt) => self.judge_halt(who, halt),
         }
+    }
+
+    /// The processes that are these owners at their arbiters.
+    fn owning(&self, owners: &[u128]) -> Vec<ProcessId> {
+        let is_owner = |name: &ProcessId| owners.contains(&self.processes[*name].owner);
+        self.processes.names().filter(is_owner).collect()
     }
 
     /// May a process ask the arbiter for this, now?
@@ -155,8 +159,7 @@ impl<G: Subject> World<G> {
         // It asks the same again until it is answered, whatever has become of the heirs.
         if claim.kind == ClaimKind::Resolve && self.processes[who].resolving != Some(claim.epoch) {
             self.processes[who].resolving = Some(claim.epoch);
-            let is_heir = |name: &ProcessId| claim.heirs.contains(&self.processes[*name].owner);
-            for heir in self.processes.names().filter(is_heir) {
+            for heir in self.owning(&claim.heirs) {
                 self.checks.guard.may_ask(heir)?;
             }
         }

@@ -1,6 +1,6 @@
-//! What the commands take that ask and tell running VMs: `status`, `protect`, `unprotect`, `protection`,
-//! `failover`, `pause`, `resume`, `stop`, `reset`, `events`. `vm_verbs` does them. Nothing here looks for a
-//! VM.
+//! What the commands take that ask and tell running VMs: `status`, `protect`, `move-backup`, `unprotect`,
+//! `protection`, `failover`, `pause`, `resume`, `stop`, `reset`, `events`. `vm_verbs` does them. Nothing
+//! here looks for a VM.
 
 use std::path::PathBuf;
 use std::time::Duration;

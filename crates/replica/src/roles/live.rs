@@ -6,6 +6,8 @@
 //!
 //! `Live` knows no output rule: what is given to `emit` leaves, so a primary gives it nothing that must wait.
 
+use std::collections::VecDeque;
+
 use machine::{Cut, PowerState};
 
 use crate::clone::source::{End, Source};
@@ -21,7 +23,7 @@ use crate::mutation::Mutation;
 use crate::options::Options;
 use crate::roles::backup::Backup;
 use crate::roles::call::Call;
-use vmlog::codec::Encoder;
+use vmlog::codec::{Encoder, Frame};
 use vmlog::entry::{Mark, Seq};
 
 mod cloning;
@@ -123,6 +125,7 @@ impl Live {
             Event::Input(input) => self.recorder.accept(call.metrics, input),
             Event::DiskDone(answer) => self.on_disk_done(call, answer),
             Event::Pause(paused) => self.wish = Some(paused),
+            Event::Unprotect => self.abandon_clone("the VM's operator wants no backup"),
             Event::Peer(..)
             | Event::LinkLost(_)
             | Event::Heartbeat(..)
@@ -133,8 +136,7 @@ impl Live {
             | Event::Joined(_)
             | Event::Bulk(..)
             | Event::BulkRoom { .. }
-            | Event::Checked(..)
-            | Event::Unprotect => {}
+            | Event::Checked(..) => {}
         }
     }
 
@@ -168,6 +170,19 @@ impl Live {
         self.recorder
             .slice(call.now, cut, guest, call.metrics, &mut produced);
         produced
+    }
+
+    /// Hands out the log to its file and to the process that is on its way to be the backup. The frames are
+    /// given for the backups that there are.
+    pub fn hand_out<G: Guest>(&mut self, call: &mut Call<'_>, guest: &G) -> VecDeque<Frame> {
+        let frames = self.recorder.flush(call.now, guest, call.metrics);
+        for frame in &frames {
+            self.share(frame);
+            if self.file {
+                call.out.push_back(Action::Append(frame.bytes.clone()));
+            }
+        }
+        frames
     }
 
     /// Lets an effect leave: a request for a disk joins the others, everything else becomes an action.

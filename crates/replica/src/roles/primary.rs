@@ -108,10 +108,7 @@ impl Primary {
     /// Queues inputs and answers while the arbiter is asked. The guest stands; the backup is not heard. A
     /// clone under way goes on when the guest does.
     pub fn handle_while_claiming(&mut self, call: &mut Call<'_>, event: Event) {
-        match event {
-            Event::Unprotect => self.live.abandon_clone("the VM's operator wants no backup"),
-            event => self.live.handle(call, event),
-        }
+        self.live.handle(call, event);
     }
 
     /// Takes an event from the world, and gives the change of role that follows from it.
@@ -143,7 +140,10 @@ impl Primary {
                 }
                 self.live.handle(call, event);
             }
-            Event::Unprotect => self.dismiss(call),
+            Event::Unprotect => {
+                self.live.handle(call, event);
+                self.dismiss(call);
+            }
             Event::Verdict(claim, verdict) => {
                 if let Some(dismissal) = &mut self.dismissal
                     && let Some(change) = dismissal.on_verdict(call.now, &claim, &verdict)
@@ -262,7 +262,7 @@ impl Primary {
             // The log is covered up to the cut, so that the apprentice's can go on behind it.
             self.hand_out(call, guest);
         }
-        let held = self.gate.outputs();
+        let held = || self.gate.outputs();
         if let Some(change) = self.live.serve_clone(call, guest, options, held, true) {
             return Some(change);
         }
@@ -361,11 +361,7 @@ impl Primary {
 
     /// Queues the log for its file, for the backups, and for the process that is on its way to be one.
     fn hand_out<G: Guest>(&mut self, call: &mut Call<'_>, guest: &G) {
-        for frame in self.live.recorder.flush(call.now, guest, call.metrics) {
-            self.live.share(&frame);
-            if self.live.file {
-                call.out.push_back(Action::Append(frame.bytes.clone()));
-            }
+        for frame in self.live.hand_out(call, guest) {
             for member in &mut self.members {
                 member.push(frame.clone());
             }

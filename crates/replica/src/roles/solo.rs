@@ -9,7 +9,7 @@
 use machine::Cut;
 
 use crate::clone::source::Source;
-use crate::event::{Action, Event};
+use crate::event::Event;
 use crate::guest::Guest;
 use crate::guest::outputs::Outward;
 use crate::limits;
@@ -117,7 +117,6 @@ impl Solo {
     pub fn handle(&mut self, call: &mut Call<'_>, event: Event, options: &PairOptions) {
         match event {
             Event::Joined(joined) => self.live.join(call, *joined, options),
-            Event::Unprotect => self.live.abandon_clone("the VM's operator wants no backup"),
             // A replica that is alone has no open claim, and nobody to leave the VM to.
             event => {
                 self.live.handle(call, event);
@@ -140,9 +139,9 @@ impl Solo {
         self.live.obey(call, guest, Seq(u64::MAX));
         if self.live.is_log_due_for_cut() {
             // The file's log is covered up to the cut, so that the apprentice's can go on behind it.
-            self.flush(call, guest);
+            self.live.hand_out(call, guest);
         }
-        if let Some(change) = self.live.serve_clone(call, guest, options, 0, false) {
+        if let Some(change) = self.live.serve_clone(call, guest, options, || 0, false) {
             return Some(change);
         }
         if !self.live.stands_for_clone(guest) {
@@ -155,7 +154,7 @@ impl Solo {
         let over = self.live.is_over();
         let due = self.flush_due().is_some_and(|due| due <= call.now);
         if due || over.is_some() {
-            self.flush(call, guest);
+            self.live.hand_out(call, guest);
         }
         self.live.after_slice(call, guest, false);
         if let Some(state) = over {
@@ -164,22 +163,11 @@ impl Solo {
         self.guard(call, guest, options)
     }
 
-    /// Hands out the log to its file and to the process that is on its way.
-    fn flush<G: Guest>(&mut self, call: &mut Call<'_>, guest: &G) {
-        let frames = self.live.recorder.flush(call.now, guest, call.metrics);
-        for frame in frames {
-            self.live.share(&frame);
-            if self.live.file {
-                call.out.push_back(Action::Append(frame.bytes));
-            }
-        }
-    }
-
     /// Makes the apprentice a member, once it follows closely enough: from the entry on that says so, every
     /// output waits for it (docs/protocol.md, "Joining").
     fn guard<G: Guest>(&mut self, call: &mut Call<'_>, guest: &G, options: &PairOptions) -> Option<Change> {
         self.live.put_guarded(call, guest, options)?;
-        self.flush(call, guest);
+        self.live.hand_out(call, guest);
         self.live.serve_apprentice(call);
         Some(Change::Guarded)
     }

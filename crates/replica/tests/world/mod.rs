@@ -36,6 +36,16 @@ pub const A: usize = 0;
 /// The side that was born backup.
 pub const B: usize = 1;
 
+/// A span of so many milliseconds.
+pub const fn ms(ms: u64) -> Span {
+    Span::from_ms(ms)
+}
+
+/// How many answers the guest has given with this one, as it says itself.
+pub fn count(answer: &[u8]) -> u64 {
+    answer.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
 /// The options of the process that is `owner` at the arbiter.
 pub fn options(owner: u128) -> PairOptions {
     PairOptions {
@@ -203,6 +213,14 @@ impl World {
         World::pair_of(Toy::new(), Toy::new(), options(1), options(2))
     }
 
+    /// A pair in epoch 7, with the arbiter that has given it, in normal running.
+    pub fn running_pair() -> World {
+        let mut world = World::pair();
+        world.arbiter.insert(7, 1);
+        world.run_for(ms(20));
+        world
+    }
+
     /// A pair of these guests.
     pub fn pair_of(a: Toy, b: Toy, one: PairOptions, two: PairOptions) -> World {
         World::new(vec![Node::primary(a, BEGIN, one), Node::backup(b, BEGIN, two)])
@@ -222,6 +240,17 @@ impl World {
         let mut world = World::new(vec![Node::owner(Toy::new(), BEGIN, options(1))]);
         world.arbiter.insert(7, 1);
         world.wires.clear();
+        world
+    }
+
+    /// A VM that has run alone for a while, on side [`A`] in epoch 7, and has something in its memory.
+    pub fn running_owner() -> World {
+        let mut world = World::owner();
+        for number in 0..50 {
+            world.frame(A, &[b'e', number]);
+            world.frame(A, &[b'w', number % 12]);
+            world.run_for(ms(1));
+        }
         world
     }
 
@@ -380,7 +409,7 @@ impl World {
 
     /// Lets the world go on until `done`, for ten seconds at most.
     pub fn until(&mut self, what: &str, done: impl Fn(&World) -> bool) {
-        let end = self.now.after(Span::from_ms(10_000));
+        let end = self.now.after(ms(10_000));
         while !done(self) {
             assert!(self.now < end, "never: {what}");
             self.tick();

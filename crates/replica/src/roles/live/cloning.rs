@@ -41,12 +41,15 @@ impl Live {
         self.clone.as_ref().filter(|_| self.clone_end.is_none())
     }
 
+    /// The process that is on its way, to be told something; `None` as for [`Live::apprentice`].
+    fn apprentice_mut(&mut self) -> Option<&mut Source> {
+        self.clone.as_mut().filter(|_| self.clone_end.is_none())
+    }
+
     /// Tells the clone of an event from the world.
     pub(super) fn tell_clone(&mut self, call: &mut Call<'_>, event: &Event) {
         let step = self.recorder.log.step();
-        if let Some(source) = &mut self.clone
-            && self.clone_end.is_none()
-        {
+        if let Some(source) = self.apprentice_mut() {
             self.clone_end = source.handle(call, event, step).err();
         }
     }
@@ -71,7 +74,8 @@ impl Live {
         self.apprentice().is_some_and(Source::is_cutting) && self.recorder.log.is_wanted()
     }
 
-    /// Does for the clone what is due before a slice. `held`: how many outputs of the guest have not left.
+    /// Does for the clone what is due before a slice. `held`: gives how many outputs of the guest have not
+    /// left, which is a sum over all of them, so that a slice without a clone never asks.
     /// `is_followed`: somebody else reads the log, too. Gives the change of role of an owner that has learned
     /// that it is superseded.
     pub fn serve_clone<G: Guest>(
@@ -79,7 +83,7 @@ impl Live {
         call: &mut Call<'_>,
         guest: &mut G,
         options: &PairOptions,
-        held: u64,
+        held: impl FnOnce() -> u64,
         is_followed: bool,
     ) -> Option<Change> {
         if self.clone_end.is_none()
@@ -88,7 +92,7 @@ impl Live {
             let owner = Owner {
                 epoch: options.epoch,
                 process: options.owner,
-                outputs: self.released + held,
+                outputs: self.released + held(),
                 released: self.released,
                 disk_bytes: self.disks.bytes(),
                 waits: self.recorder.waits(),
@@ -141,7 +145,7 @@ impl Live {
     }
 
     /// Queues a frame of the log for the clone, if that reads the log.
-    pub fn share(&mut self, frame: &Frame) {
+    pub(super) fn share(&mut self, frame: &Frame) {
         if let Some(source) = self.clone.as_mut().filter(|source| source.takes_log()) {
             source.push(frame.clone());
         }
@@ -159,9 +163,7 @@ impl Live {
 
     /// Sends the apprentice what it has room for, and the signs of life that are due.
     pub fn serve_apprentice(&mut self, call: &mut Call<'_>) {
-        if let Some(source) = &mut self.clone
-            && self.clone_end.is_none()
-        {
+        if let Some(source) = self.apprentice_mut() {
             source.after_slice(call);
         }
     }
@@ -204,19 +206,21 @@ impl Live {
     /// When there is something to do for the clone, whatever the guest does; `None`: when an event comes.
     #[must_use]
     pub fn clone_deadline(&self) -> Option<Time> {
-        if self.clone_end.is_some() {
-            return Some(Time(0));
-        }
-        self.clone.as_ref().and_then(Source::deadline)
+        self.clone_due(Source::deadline)
     }
 
     /// The same while the guest stands, because an arbiter is asked: then only signs of life are due.
     #[must_use]
     pub fn clone_beat(&self) -> Option<Time> {
-        if self.clone_end.is_some() {
-            return Some(Time(0));
+        self.clone_due(|source| Some(source.beat_due()))
+    }
+
+    /// When the clone is due: at once if it is to end, else as `due` says of it.
+    fn clone_due(&self, due: impl FnOnce(&Source) -> Option<Time>) -> Option<Time> {
+        match self.clone_end {
+            Some(_) => Some(Time(0)),
+            None => self.clone.as_ref().and_then(due),
         }
-        self.clone.as_ref().map(Source::beat_due)
     }
 
     /// The time at which the guest or a digest wants to go on, put off for a clone that has to catch up.

@@ -25,7 +25,6 @@ impl Primary {
     /// The operator wants no backup: the backups are asked to promise that they never claim, unless they have
     /// just been asked, and a clone under way ends.
     pub(super) fn dismiss(&mut self, call: &mut Call<'_>) {
-        self.live.abandon_clone("the VM's operator wants no backup");
         let is_asked = self.dismissal.as_ref().is_some_and(|dismissal| {
             dismissal.is_fresh() && self.peers().all(|member| dismissal.concerns(member))
         });
