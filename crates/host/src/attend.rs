@@ -8,30 +8,27 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use machine::{Boot, Config};
-use replica::{
-    Guest, Handshake, HandshakeAction, HandshakeEvent, Header, Hello, How, ImageId, Node, Side, Span, Start,
-};
+use replica::{Epoch, Guest, HandshakeEvent, Header, Hello, How, ImageId, Node, Side, Span, Start};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::drive::{Outcome, drive};
 use crate::intake::Intake;
 use crate::limits::{BULK_LINK_PATIENCE, IMAGE_READ_LEN};
-use crate::pair::{Formed, Half, Pairing, next_message};
+use crate::pair::{Half, Pairing, Party, meet};
 use crate::run::{Build, FORMED, RunError, watch};
 use crate::spec::{FEATURES, FIRMWARE_PATHS, PairSpec, SetupError, VmSpec};
 use crate::witness::Witness;
 use crate::world_error::WorldError;
 use link::bulk::Connection;
-use link::{Arrival, Incoming, KeyFile, Link, LinkError, Listener, Security, Token};
+use link::{Arrival, Incoming, KeyFile, Link, Listener, Security, Token};
 use os::entropy;
 use os::error::chain;
-use os::limits::LAST_WORDS_PATIENCE;
 use os::sandbox::{Entered, ServedLater};
 use os::signals::Signals;
 use os::sys::clock;
@@ -81,8 +78,14 @@ pub fn attend<G: Guest>(
             here: Vec::new(),
             lacks: Vec::new(),
             confined: false,
+            consider,
+            build,
+            datagrams: link.datagrams().ok(),
+            later: None,
+            half: None,
+            ready: None,
         };
-        let came = visit.receive(link, consider, build, tell);
+        let came = visit.receive(link, tell);
         match came {
             // The caller fits not, or was stopped just then. It has heard why; this side goes on waiting,
             // unless it is in the sandbox, where it could open no other VM's disks.
@@ -103,7 +106,7 @@ fn show(arrival: &Arrival<'_>, tell: &mut dyn FnMut(&Pairing<'_>)) {
 }
 
 /// A caller, from its greeting to the end of its VM.
-struct Visit<'a> {
+struct Visit<'a, G> {
     attend: &'a AttendSpec,
     listener: &'a mut Listener,
     signals: &'a Signals,
@@ -115,6 +118,18 @@ struct Visit<'a> {
     lacks: Vec<ImageId>,
     /// Has the process given up everything that this caller's VM does not need?
     confined: bool,
+    consider: Consider<'a>,
+    build: Build<'a, G>,
+    /// The socket of the link's heartbeats, for the watcher of this process; `None`: the watcher has it, or
+    /// the host gives no more descriptors.
+    datagrams: Option<UdpSocket>,
+    /// Kept while this host does what nobody waits for as clients for their guest; `None`: it does nothing of
+    /// the kind.
+    later: Option<ServedLater>,
+    /// What the caller's VM has had this host open; `None`: nothing yet.
+    half: Option<Half>,
+    /// What is made ready for the caller's guest; `None`: nothing yet.
+    ready: Option<Ready<G>>,
 }
 
 /// What this side has made ready for the caller's guest.
@@ -126,17 +141,11 @@ struct Ready<G> {
     _entered: Option<Entered>,
 }
 
-impl Visit<'_> {
+impl<G: Guest> Visit<'_, G> {
     /// Leads the handshake, and runs what comes of it.
-    fn receive<G: Guest>(
-        &mut self,
-        mut link: Link,
-        consider: Consider<'_>,
-        build: Build<'_, G>,
-        tell: &mut dyn FnMut(&Pairing<'_>),
-    ) -> Result<Outcome, RunError> {
+    fn receive(&mut self, link: Link, tell: &mut dyn FnMut(&Pairing<'_>)) -> Result<Outcome, RunError> {
         // Much is to be loaded, hashed and placed, and nobody waits for that as clients for their guest.
-        let later = ServedLater::begin();
+        self.later = ServedLater::begin();
         let me = Hello {
             vm: String::new(),
             side: Side::Backup,
@@ -145,142 +154,32 @@ impl Visit<'_> {
             header: None,
             settings: String::new(),
         };
-        let mut handshake = Handshake::new(clock::now(), me);
-        let mut theirs = None;
-        // The caller's greeting comes first, and with it what this host is to open.
-        while theirs.is_none() {
-            while let Some(action) = handshake.poll() {
-                match action {
-                    HandshakeAction::Send(message) => say(&mut link, &mut handshake, &message),
-                    HandshakeAction::Consider(hello) => match considered(&hello, consider) {
-                        Ok(specs) => theirs = Some((specs, hello)),
-                        Err(why) => handshake.handle(clock::now(), HandshakeEvent::Unfit(why)),
-                    },
-                    HandshakeAction::Failed(failure) => {
-                        let peer = link.peer();
-                        return Err(RunError::Handshake { peer, failure });
-                    }
-                    _ => {}
-                }
-            }
-            if theirs.is_none() {
-                next_message(&mut link, &mut handshake, self.signals)?;
-            }
-        }
-        let Some(((spec, pair), hello)) = theirs else {
-            return Err(LinkError::Stopped.into());
+        let formed = meet(link, me, self)?;
+        let (Some(half), Some(mut ready)) = (self.half.take(), self.ready.take()) else {
+            return Err(RunError::Build("it was not asked for".into()));
         };
-        if let Some(header) = &hello.header {
-            self.look_for_images(header);
-        }
-        drop(later); // A watcher is to be served at once.
-        let watch = watch(spec.protect.as_ref(), link.datagrams().ok());
-        let signals = Signals::catch().map_err(WorldError::Poll)?;
-        let mut half = match Half::of_running(&spec, &pair, signals, self.owner, watch) {
-            Ok(half) => half,
-            Err(error) => {
-                handshake.handle(clock::now(), HandshakeEvent::Unfit(chain(&error)));
-                return self.fail(link, handshake);
-            }
-        };
-        let later = ServedLater::begin();
-        let lacks = self.lacks.clone();
-        handshake.handle(clock::now(), HandshakeEvent::Fits { lacks });
-        let (mut ready, formed) = self.form(link, &mut handshake, &mut half, &spec, build)?;
         tell(&Pairing::Paired {
             peer: formed.link.peer(),
             epoch: formed.start.epoch,
         });
         let options = half.options(&formed);
         let (mut world, _sign) = half.world(&ready.config, formed, false)?;
-        ready.intake.serve_later(later);
+        ready.intake.serve_later(self.later.take());
         world.intake = Some(ready.intake);
         let node = Node::apprentice(Witness::new(ready.guest), clock::now(), options);
         Ok(drive(node, world)?)
     }
 
-    /// Says the handshake's last words, and gives the reason for which there is no pair.
-    fn fail(&self, mut link: Link, mut handshake: Handshake) -> Result<Outcome, RunError> {
-        while let Some(action) = handshake.poll() {
-            match action {
-                HandshakeAction::Send(message) => say(&mut link, &mut handshake, &message),
-                HandshakeAction::Failed(failure) => {
-                    let peer = link.peer();
-                    return Err(RunError::Handshake { peer, failure });
-                }
-                _ => {}
-            }
-        }
-        Err(LinkError::Stopped.into())
-    }
-
-    /// Leads the handshake to its end, and makes ready what the guest needs.
-    fn form<G: Guest>(
-        &mut self,
-        mut link: Link,
-        handshake: &mut Handshake,
-        half: &mut Half<'_>,
-        spec: &VmSpec,
-        build: Build<'_, G>,
-    ) -> Result<(Ready<G>, Formed), RunError> {
-        let mut ready = None;
-        loop {
-            while let Some(action) = handshake.poll() {
-                match action {
-                    HandshakeAction::Send(message) => say(&mut link, handshake, &message),
-                    HandshakeAction::Prove { epoch, owner } => {
-                        let event = half.prove(epoch, owner);
-                        handshake.handle(clock::now(), event);
-                    }
-                    HandshakeAction::Build(start) => {
-                        let event = match self.make_ready(&start, half, spec, build) {
-                            Ok(made) => {
-                                ready = Some(made);
-                                HandshakeEvent::Built
-                            }
-                            Err(why) => HandshakeEvent::BuildFailed(why),
-                        };
-                        handshake.handle(clock::now(), event);
-                    }
-                    HandshakeAction::Done {
-                        start,
-                        primary,
-                        backup,
-                    } => {
-                        // `Done` comes after `Build` was answered with `Built`.
-                        let Some(ready) = ready.take() else {
-                            return Err(RunError::Build("it was not asked for".into()));
-                        };
-                        return Ok((ready, Formed::new(link, start, (primary, backup))?));
-                    }
-                    HandshakeAction::Failed(failure) => {
-                        let peer = link.peer();
-                        return Err(RunError::Handshake { peer, failure });
-                    }
-                    HandshakeAction::AskNext { .. }
-                    | HandshakeAction::Consider(_)
-                    | HandshakeAction::Supply { .. } => {}
-                }
-            }
-            next_message(&mut link, handshake, half.signals())?;
-        }
-    }
-
     /// Takes the bulk link, enters the sandbox, gets the images, and builds the machine without a state.
-    fn make_ready<G: Guest>(
-        &mut self,
-        start: &Start,
-        half: &Half<'_>,
-        spec: &VmSpec,
-        build: Build<'_, G>,
-    ) -> Result<Ready<G>, String> {
+    fn make_ready(&mut self, start: &Start, half: &Half) -> Result<Ready<G>, String> {
         let How::Clone { token } = start.how else {
             return Err("a VM that boots is not taken here".to_owned());
         };
         half.check_disks(start)?;
         let connection = self.bulk_link(Token::new(token))?;
-        self.confined = spec.sandbox;
-        let entered = spec
+        self.confined = half.spec().sandbox;
+        let entered = half
+            .spec()
             .enter_sandbox_beside(half.pair(), &self.attend.images)
             .map_err(|error| chain(&error))?;
         let pages = u32::try_from(start.header.memory / machine::PAGE as u64).unwrap_or(u32::MAX);
@@ -303,7 +202,7 @@ impl Visit<'_> {
         self.keep(&intake);
         let config = start.header.config(boot).map_err(|error| error.to_string())?;
         Ok(Ready {
-            guest: build(&config)?,
+            guest: (self.build)(&config)?,
             config,
             intake,
             _entered: entered,
@@ -330,7 +229,7 @@ impl Visit<'_> {
     }
 
     /// Waits until every image has come that this host lacks.
-    fn await_images(&self, intake: &mut Intake, half: &Half<'_>) -> Result<(), String> {
+    fn await_images(&self, intake: &mut Intake, half: &Half) -> Result<(), String> {
         loop {
             match intake.take() {
                 Ok(None) => {}
@@ -398,6 +297,47 @@ impl Visit<'_> {
     }
 }
 
+impl<G: Guest> Party for Visit<'_, G> {
+    fn signals(&self) -> &Signals {
+        self.half.as_ref().map_or(self.signals, Half::signals)
+    }
+
+    fn consider(&mut self, theirs: &Hello) -> Result<Vec<ImageId>, String> {
+        let (spec, pair) = considered(theirs, self.consider)?;
+        if let Some(header) = &theirs.header {
+            self.look_for_images(header);
+        }
+        drop(self.later.take()); // A watcher is to be served at once.
+        let watch = watch(spec.protect.as_ref(), self.datagrams.take());
+        let half = Signals::catch()
+            .map_err(|error| WorldError::Poll(error).into())
+            .and_then(|signals| Half::of_running(spec, pair, signals, self.owner, watch));
+        self.half = Some(half.map_err(|error: RunError| chain(&error))?);
+        self.later = ServedLater::begin();
+        Ok(self.lacks.clone())
+    }
+
+    /// Only the side that has the guest claims.
+    fn claim(&mut self) -> Result<HandshakeEvent, RunError> {
+        Ok(HandshakeEvent::ArbiterUnreachable)
+    }
+
+    fn prove(&mut self, epoch: Epoch, owner: u128) -> HandshakeEvent {
+        match &mut self.half {
+            Some(half) => half.prove(epoch, owner),
+            None => HandshakeEvent::NotShared("no VM was considered".to_owned()),
+        }
+    }
+
+    fn build(&mut self, start: &Start) -> Result<(), String> {
+        let half = self.half.take().ok_or("no VM was considered")?;
+        let ready = self.make_ready(start, &half);
+        self.half = Some(half);
+        self.ready = Some(ready?);
+        Ok(())
+    }
+}
+
 /// What the caller's settings are here, if this program computes its machine.
 fn considered(hello: &Hello, consider: Consider<'_>) -> Result<(VmSpec, PairSpec), String> {
     if let Some(header) = &hello.header {
@@ -421,11 +361,4 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// The name of the file in which an image is kept.
 fn file_name(image: &ImageId) -> String {
     image.sha256.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn say(link: &mut Link, handshake: &mut Handshake, message: &[u8]) {
-    let sent = link.send(message).and_then(|()| link.drain(LAST_WORDS_PATIENCE));
-    if sent.is_err() {
-        handshake.handle(clock::now(), HandshakeEvent::LinkLost);
-    }
 }

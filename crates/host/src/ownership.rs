@@ -9,7 +9,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use replica::Epoch;
+use replica::{Epoch, MayOwn};
 
 use crate::spec::VmSpec;
 use arbiter::{
@@ -91,12 +91,22 @@ impl Ownership {
         )
     }
 
-    /// Has it written down that this process, which owns `epoch`, ends before its VM has run.
-    pub fn give_up(&mut self, spec: &VmSpec, epoch: Epoch) {
-        if let Err(error) = self
-            .arbiter
-            .close(&spec.name, epoch, self.owner, &Closing::Stopped)
-        {
+    /// Has it written down that this process ends before its VM has run, if the process owns what it may own.
+    pub fn give_up(&mut self, spec: &VmSpec, owns: MayOwn) {
+        let vm = &spec.name;
+        let epoch = match owns {
+            MayOwn::Nothing => return,
+            MayOwn::Epoch(epoch) => Ok(Some(epoch)),
+            MayOwn::Unknown => self.arbiter.last(vm).map(|last| {
+                let ours = last.filter(|last| last.owner == self.owner);
+                ours.map(|last| last.epoch)
+            }),
+        };
+        let closed = epoch.and_then(|epoch| match epoch {
+            Some(epoch) => self.arbiter.close(vm, epoch, self.owner, &Closing::Stopped),
+            None => Ok(()),
+        });
+        if let Err(error) = closed {
             tracing::warn!("{}", chain(&error));
         }
     }

@@ -1,6 +1,6 @@
 //! `primary` and `backup`: the two halves of a pair, from the first call to the end of the guest. The program
-//! calls one of them; each opens what its VM needs, carries out the actions of a `Handshake` over the link,
-//! and has `drive` run the node that comes of it.
+//! calls one of them; each opens what its VM needs, meets the other one over a link (`meeting`), and has
+//! `drive` run the node that comes of it.
 //!
 //! The order here is a matter of safety: disks are locked under an epoch only after that epoch is won, no
 //! stranger is listened to before the sandbox is entered, and no machine is built on disks that the other
@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use machine::{Boot, Config};
 use replica::{
-    Claim, ClaimKind, Epoch, Guest, Handshake, HandshakeAction, HandshakeEvent, Hello, Node, Notice, Options,
-    PairOptions, Side, Start, Verdict,
+    Answered, Caller, Epoch, Guest, HandshakeEvent, Hello, ImageId, Node, Notice, Options, PairOptions, Side,
+    Start, Verdict, Wanted,
 };
 
 pub use meeting::Pairing;
 use meeting::datagrams_at;
-pub(crate) use meeting::{Formed, next_message};
+pub(crate) use meeting::{Formed, Party, meet};
 
 use crate::drive::{Outcome, drive};
 use crate::owned::Owned;
@@ -36,7 +36,6 @@ use link::connect::Pauses;
 use link::{Arrival, Attempt, Link, Listener, Security, connect_from};
 use os::entropy;
 use os::error::chain;
-use os::limits::LAST_WORDS_PATIENCE;
 use os::signals::Signals;
 use os::sys::clock;
 use os::wake::Waker;
@@ -58,15 +57,9 @@ pub fn primary<G: Guest>(
     let _entered = spec.enter_sandbox(Some(pair))?;
     half.ports
         .answer_callers(spec, &format!("it calls the backup {}", pair.address));
-    let (guest, config, formed) = match half.call(build, tell) {
-        Ok(formed) => formed,
-        Err(error) => {
-            if let Some(epoch) = half.epoch {
-                half.ownership.give_up(spec, epoch);
-            }
-            return Err(error);
-        }
-    };
+    let mut caller = Caller::new(half.owner);
+    let called = half.call(&mut caller, build, tell);
+    let (guest, config, formed) = called.inspect_err(|_| half.ownership.give_up(spec, caller.may_own()))?;
     tell(&Pairing::Paired {
         peer: formed.link.peer(),
         epoch: formed.start.epoch,
@@ -111,7 +104,13 @@ pub fn backup<G: Guest>(
             Arrival::Untold(count) => tell(&Pairing::RefusedMore(*count)),
         })?;
         let peer = link.peer();
-        let (guest, config, formed) = match half.shake_hands(link, &mut None, build) {
+        let mut party = Booting {
+            half: &mut half,
+            caller: None,
+            built: None,
+            build,
+        };
+        let formed = match party.meet(link) {
             // The caller is of another VM, or was stopped just then, or sees other disks. It has heard why;
             // this side goes on waiting for the right one.
             Err(error @ RunError::Handshake { .. }) => {
@@ -120,6 +119,7 @@ pub fn backup<G: Guest>(
             }
             other => other?,
         };
+        let (guest, config) = party.machine()?;
         // The pair is formed, so nobody else may call.
         drop(listener);
         tell(&Pairing::Paired {
@@ -134,16 +134,14 @@ pub fn backup<G: Guest>(
 }
 
 /// What a half of a pair has opened before it has met the other half.
-pub(crate) struct Half<'a> {
-    spec: &'a VmSpec,
-    pair: &'a PairSpec,
+pub(crate) struct Half {
+    spec: VmSpec,
+    pair: PairSpec,
     side: Side,
     /// The key of the links, which the sandbox keeps out of reach later.
     security: Security,
     /// This process: the random number by which arbiter, locks and peer know it.
     owner: u128,
-    /// Primary: the epoch that this process has won for an earlier call; `None`: none yet. A backup has none.
-    epoch: Option<Epoch>,
     signals: Signals,
     ownership: Ownership,
     boot: Boot,
@@ -156,28 +154,28 @@ pub(crate) struct Half<'a> {
     notice: Notice,
 }
 
-impl<'a> Half<'a> {
+impl Half {
     /// What the backup of a guest that runs elsewhere opens, which has no image of it yet.
     pub(crate) fn of_running(
-        spec: &'a VmSpec,
-        pair: &'a PairSpec,
+        spec: VmSpec,
+        pair: PairSpec,
         signals: Signals,
         owner: u128,
         watch: Watch,
-    ) -> Result<Half<'a>, RunError> {
-        let ownership = Ownership::open(spec, &pair.arbiter, owner)?;
+    ) -> Result<Half, RunError> {
+        let ownership = Ownership::open(&spec, &pair.arbiter, owner)?;
         let security = pair.security().map_err(SetupError::from)?;
         let disks = spec.open_disks(Access::Pair)?;
         let ports = spec.open_ports()?;
         let boot = Boot::default();
         let config = spec.config(boot.clone(), &disks);
+        let notice = spec.notice(pair.timeout_only, true);
         Ok(Half {
             spec,
             pair,
             side: Side::Backup,
             security,
             owner,
-            epoch: None,
             signals,
             ownership,
             boot,
@@ -185,13 +183,18 @@ impl<'a> Half<'a> {
             ports,
             config,
             watch,
-            notice: spec.notice(pair.timeout_only, true),
+            notice,
         })
+    }
+
+    /// The VM.
+    pub(crate) fn spec(&self) -> &VmSpec {
+        &self.spec
     }
 
     /// How this half and the other one find each other.
     pub(crate) fn pair(&self) -> &PairSpec {
-        self.pair
+        &self.pair
     }
 
     /// What wakes the guest thread.
@@ -205,7 +208,7 @@ impl<'a> Half<'a> {
     }
 
     /// Opens everything that takes rights which the sandbox will take away; starts no thread.
-    fn open(spec: &'a VmSpec, pair: &'a PairSpec, side: Side, watch: Watch) -> Result<Half<'a>, RunError> {
+    fn open(spec: &VmSpec, pair: &PairSpec, side: Side, watch: Watch) -> Result<Half, RunError> {
         let signals = Signals::catch().map_err(WorldError::Poll)?;
         let owner = entropy::random_u128();
         let mut ownership = Ownership::open(spec, &pair.arbiter, owner)?;
@@ -228,12 +231,11 @@ impl<'a> Half<'a> {
         let can_tell = side == Side::Backup || watch.is_there();
         let notice = spec.notice(pair.timeout_only, can_tell);
         Ok(Half {
-            spec,
-            pair,
+            spec: spec.clone(),
+            pair: pair.clone(),
             side,
             security,
             owner,
-            epoch: None,
             signals,
             ownership,
             boot,
@@ -248,15 +250,23 @@ impl<'a> Half<'a> {
     /// Calls the backup until there is a pair.
     fn call<G: Guest>(
         &mut self,
+        caller: &mut Caller,
         build: Build<'_, G>,
         tell: &mut dyn FnMut(&Pairing<'_>),
     ) -> Result<(G, Config, Formed), RunError> {
         let mut pauses = Pauses::new(self.pair.patience);
         // The machine is built once, however many calls it takes, and before a backup begins to wait for the
         // log.
-        let mut built = Some((build(&self.config).map_err(RunError::Build)?, self.config.clone()));
+        let machine = build(&self.config).map_err(RunError::Build)?;
+        let mut party = Booting {
+            built: Some((machine, self.config.clone())),
+            half: self,
+            caller: Some(caller),
+            build,
+        };
         loop {
-            let signals = &mut self.signals;
+            let half = &mut *party.half;
+            let signals = &mut half.signals;
             let mut progress = |attempt: &Attempt<'_>| {
                 tell(&Pairing::Calling {
                     attempt: attempt.number,
@@ -264,12 +274,10 @@ impl<'a> Half<'a> {
                 });
                 signals.take() == 0
             };
-            let (address, left) = (self.pair.address, pauses.left());
-            let link = connect_from(address, &self.security, self.watch.socket(), left, &mut progress)?;
-            match self.shake_hands(link, &mut built, build) {
-                // The backup may have been stopped just then, and another one may listen there soon: call
-                // again.
-                Err(error) if error.is_broken_off() => {
+            let (address, left) = (half.pair.address, pauses.left());
+            let link = connect_from(address, &half.security, half.watch.socket(), left, &mut progress)?;
+            match party.meet(link) {
+                Err(error) if is_worth_another_call(&error) => {
                     tell(&Pairing::Calling {
                         attempt: 1,
                         error: &std::io::Error::other(chain(&error)),
@@ -278,7 +286,11 @@ impl<'a> Half<'a> {
                         return Err(error);
                     }
                 }
-                other => return other,
+                other => {
+                    let formed = other?;
+                    let (guest, config) = party.machine()?;
+                    return Ok((guest, config, formed));
+                }
             }
         }
     }
@@ -324,7 +336,7 @@ impl<'a> Half<'a> {
         world.cables.look_for(self.pair.timeout);
         if let Some(protect) = &self.spec.protect {
             let header = Some(formed.start.header);
-            let mut protection = protect_with(self.spec, protect, self.security, self.owner, config, header);
+            let mut protection = protect_with(&self.spec, protect, self.security, self.owner, config, header);
             protection.last = live.then_some(self.pair.address);
             world.protection = Some(protection);
         }
@@ -338,118 +350,38 @@ impl<'a> Half<'a> {
         Ok((world, sign))
     }
 
-    /// Leads the handshake on a fresh link, until there is a pair and a machine on this side. `built` holds
-    /// the primary's machine, which stays there if no pair comes about; a backup's is built on the way.
-    fn shake_hands<G: Guest>(
-        &mut self,
-        mut link: Link,
-        built: &mut Option<(G, Config)>,
-        build: Build<'_, G>,
-    ) -> Result<(G, Config, Formed), RunError> {
-        let hello = Hello {
-            vm: self.spec.name.as_str().to_owned(),
-            side: self.side,
-            owner: self.owner,
-            timeout: self.pair.timeout,
-            header: Some(VmSpec::header(&self.config)),
-            settings: String::new(),
-        };
-        let mut handshake = Handshake::new(clock::now(), hello);
-        loop {
-            while let Some(action) = handshake.poll() {
-                let now = clock::now();
-                match action {
-                    HandshakeAction::Send(message) => {
-                        let sent = link.send(&message).and_then(|()| link.drain(LAST_WORDS_PATIENCE));
-                        if sent.is_err() {
-                            handshake.handle(now, HandshakeEvent::LinkLost);
-                        }
-                    }
-                    HandshakeAction::AskNext { owner } => {
-                        let event = self.claim_next(owner)?;
-                        handshake.handle(clock::now(), event);
-                    }
-                    HandshakeAction::Prove { epoch, owner } => {
-                        let event = self.prove(epoch, owner);
-                        handshake.handle(clock::now(), event);
-                    }
-                    HandshakeAction::Build(start) => {
-                        let event = match self.build_backup(&start, build) {
-                            Ok(guest) => {
-                                *built = Some(guest);
-                                HandshakeEvent::Built
-                            }
-                            Err(why) => HandshakeEvent::BuildFailed(why),
-                        };
-                        handshake.handle(clock::now(), event);
-                    }
-                    HandshakeAction::Done {
-                        start,
-                        primary,
-                        backup,
-                    } => {
-                        // `Done` comes after `Build` was answered with `Built`.
-                        let Some((guest, config)) = built.take() else {
-                            return Err(RunError::Build("it was not asked for".into()));
-                        };
-                        return Ok((guest, config, Formed::new(link, start, (primary, backup))?));
-                    }
-                    // A half that knows its VM considers none, and one that boots supplies nobody.
-                    HandshakeAction::Consider(_) | HandshakeAction::Supply { .. } => {}
-                    HandshakeAction::Failed(failure) => {
-                        let peer = link.peer();
-                        return Err(RunError::Handshake { peer, failure });
-                    }
-                }
-            }
-            next_message(&mut link, &mut handshake, &self.signals)?;
-        }
-    }
-
-    /// Claims the epoch after the last one, which must be closed, and locks the disks under it. A primary
-    /// that has won an epoch for an earlier call claims exactly the next one.
-    fn claim_next(&mut self, owner: u128) -> Result<HandshakeEvent, RunError> {
+    /// Asks the arbiter for what the caller wants.
+    ///
+    /// # Errors
+    /// Another process has the VM.
+    fn ask(&mut self, wanted: &Wanted) -> Result<Answered, ArbiterError> {
         let vm = &self.spec.name;
-        let Some(last) = self.epoch else {
-            return match self.ownership.begin(self.spec, Duration::ZERO) {
-                Ok(epoch) => self.granted(epoch),
-                Err(error) if error.is_refusal() => Err(error.into()),
-                Err(error) => {
-                    tracing::error!("{}", chain(&error));
-                    Ok(HandshakeEvent::ArbiterUnreachable)
-                }
-            };
+        let claim = match wanted {
+            Wanted::AfterLast => {
+                return match self.ownership.begin(&self.spec, Duration::ZERO) {
+                    Ok(epoch) => Ok(Answered::Won(epoch)),
+                    Err(error) if error.is_refusal() => Err(error),
+                    Err(error) => {
+                        tracing::error!("{}", chain(&error));
+                        Ok(Answered::Unreachable)
+                    }
+                };
+            }
+            Wanted::Exactly(claim) => claim,
         };
-        let epoch = last.next();
-        let claim = Claim {
-            epoch,
-            owner,
-            after: Some(owner),
-            heirs: Vec::new(),
-            kind: ClaimKind::Start,
-        };
-        let answer = self.ownership.arbiter().claim(vm, &claim);
+        let answer = self.ownership.arbiter().claim(vm, claim);
         match answer.verdict {
-            Verdict::Won => self.granted(epoch),
-            // A backup that this process has told of its last epoch may have become live by claiming this
-            // one: then the VM runs there.
+            Verdict::Won => Ok(Answered::Won(claim.epoch)),
             Verdict::Lost { .. } => {
                 let vm = vm.to_string();
-                let epoch = epoch.0;
-                Err(ArbiterError::Overtaken { vm, epoch }.into())
+                let epoch = claim.epoch.0;
+                Err(ArbiterError::Overtaken { vm, epoch })
             }
             Verdict::Unreachable => {
                 tracing::error!("{}", answer.reason.unwrap_or_default());
-                Ok(HandshakeEvent::ArbiterUnreachable)
+                Ok(Answered::Unreachable)
             }
         }
-    }
-
-    /// Locks the disks under an epoch that this process has won.
-    fn granted(&mut self, epoch: Epoch) -> Result<HandshakeEvent, RunError> {
-        self.epoch = Some(epoch);
-        lock_all(self.spec, &self.disks, (epoch, Epoch(0)), self.owner)?;
-        Ok(HandshakeEvent::Granted(epoch))
     }
 
     /// Are the arbiter and the disks here those on which the primary, `owner`, has claimed and locked
@@ -473,14 +405,78 @@ impl<'a> Half<'a> {
         }
         Ok(())
     }
+}
 
-    /// Builds the backup's machine from the primary's header, after a look whether the disks here fit it.
-    fn build_backup<G: Guest>(&self, start: &Start, build: Build<'_, G>) -> Result<(G, Config), String> {
-        self.check_disks(start)?;
-        let config = start
-            .header
-            .config(self.boot.clone())
-            .map_err(|error| error.to_string())?;
-        Ok((build(&config)?, config))
+/// Does the primary call again though its talk with the backup has ended so?
+fn is_worth_another_call(error: &RunError) -> bool {
+    matches!(error, RunError::Handshake { failure, .. } if Caller::calls_again(failure))
+}
+
+/// A half of a pair whose guest boots, in its handshakes.
+struct Booting<'a, 'b, G> {
+    half: &'a mut Half,
+    /// What decides about the primary's claims; `None`: this is the backup, which claims nothing.
+    caller: Option<&'a mut Caller>,
+    /// The machine of this side, and what it was built from; `None`: a backup's, which is built on the way.
+    built: Option<(G, Config)>,
+    build: Build<'b, G>,
+}
+
+impl<G: Guest> Booting<'_, '_, G> {
+    /// Leads the handshake on a fresh link.
+    fn meet(&mut self, link: Link) -> Result<Formed, RunError> {
+        let half = &*self.half;
+        let me = Hello {
+            vm: half.spec.name.as_str().to_owned(),
+            side: half.side,
+            owner: half.owner,
+            timeout: half.pair.timeout,
+            header: Some(VmSpec::header(&half.config)),
+            settings: String::new(),
+        };
+        meet(link, me, self)
+    }
+
+    /// The machine of this side, now that the pair is formed.
+    fn machine(self) -> Result<(G, Config), RunError> {
+        self.built
+            .ok_or_else(|| RunError::Build("it was not asked for".into()))
+    }
+}
+
+impl<G: Guest> Party for Booting<'_, '_, G> {
+    fn signals(&self) -> &Signals {
+        &self.half.signals
+    }
+
+    fn consider(&mut self, _: &Hello) -> Result<Vec<ImageId>, String> {
+        Err("this side knows its VM already".to_owned())
+    }
+
+    fn claim(&mut self) -> Result<HandshakeEvent, RunError> {
+        let Some(caller) = self.caller.as_deref_mut() else {
+            return Ok(HandshakeEvent::ArbiterUnreachable);
+        };
+        let half = &mut *self.half;
+        let answer = half.ask(&caller.ask()).inspect_err(|_| {
+            caller.answered(Answered::Refused);
+        })?;
+        let event = caller.answered(answer);
+        if let Answered::Won(epoch) = answer {
+            lock_all(&half.spec, &half.disks, (epoch, Epoch(0)), half.owner)?;
+        }
+        Ok(event.unwrap_or(HandshakeEvent::ArbiterUnreachable))
+    }
+
+    fn prove(&mut self, epoch: Epoch, owner: u128) -> HandshakeEvent {
+        self.half.prove(epoch, owner)
+    }
+
+    fn build(&mut self, start: &Start) -> Result<(), String> {
+        self.half.check_disks(start)?;
+        let config = start.header.config(self.half.boot.clone());
+        let config = config.map_err(|error| error.to_string())?;
+        self.built = Some(((self.build)(&config)?, config));
+        Ok(())
     }
 }

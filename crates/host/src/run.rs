@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 
 use machine::Config;
-use replica::{Epoch, Guest, Header, Hello, Node, OnSlow, Options, PairOptions, PeerId, Side};
+use replica::{Epoch, Guest, Header, Hello, MayOwn, Node, OnSlow, Options, PairOptions, PeerId, Side};
 
 use crate::drive::{Outcome, drive};
 use crate::log_file::LogFile;
@@ -72,15 +72,6 @@ impl RunError {
             _ => false,
         }
     }
-
-    /// Did the talk with the peer only break off, without a reason that another attempt would meet again?
-    pub(crate) fn is_broken_off(&self) -> bool {
-        let failure = match self {
-            RunError::Handshake { failure, .. } => failure,
-            _ => return false,
-        };
-        matches!(failure, replica::Failure::LinkLost | replica::Failure::Silence)
-    }
 }
 
 /// Makes a guest of a configuration; the sentence of an error says what is wrong with it.
@@ -119,7 +110,7 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
     };
     let mut world = set_up().inspect_err(|_| {
         if let (Some(ownership), Some(epoch)) = (&mut ownership, epoch) {
-            ownership.give_up(spec, epoch);
+            ownership.give_up(spec, MayOwn::Epoch(epoch));
         }
     })?;
     // The sign of life is kept until the end of this function, when nothing is live any more.

@@ -6,8 +6,9 @@
 //! Map, from below: [`time`] and [`limits`] are words that all use; [`log`], which is the crate `vmlog`,
 //! makes bytes of entries; [`event`] has what a node and its world say to each other; [`guest`] runs a guest
 //! by its log, as the one that writes it or as one that reads it; [`peer`] is the other replica; `roles` are
-//! what a replica can be; [`node`] holds one of them. A pair begins with [`Handshake`]. A file uses what
-//! stands below it, and nothing above; `cargo xtask tidy` has the order of all files.
+//! what a replica can be; [`node`] holds one of them. A pair begins with a [`Handshake`] for each talk, and
+//! with a [`Caller`] above the primary's. A file uses what stands below it, and nothing above; `cargo xtask
+//! tidy` has the order of all files.
 //!
 //! Invariant: only `guest/record.rs` and `guest/replay.rs` inject. Invariant: an output of a primary leaves
 //! only through `Primary::release`. Invariant: a replica becomes live only by winning a claim.
@@ -42,6 +43,7 @@ pub use log::parcel::Parcel;
 pub use metrics::{Histogram, Metrics};
 pub use node::Node;
 pub use options::{Notice, OnSlow, Options, PairOptions};
+pub use peer::forming::{Answered, Caller, MayOwn, Wanted};
 pub use peer::handshake::{Failure, Handshake, HandshakeAction, HandshakeEvent};
 pub use peer::joining::{CutAt, Hello, How, Side, Start};
 pub use time::{Span, Time};

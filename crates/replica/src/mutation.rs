@@ -87,6 +87,15 @@ pub enum Mutation {
     PauseNotTakenOver,
     /// FT 3.4-a: overlapping disk requests go to the disk together.
     DiskOverlap,
+    /// A primary that calls again uses the epoch of its earlier call.
+    EpochAgain,
+    /// A primary that ends without a pair gives up what it has surely won, and not what it has asked for
+    /// without an answer.
+    DoubtForgotten,
+    /// A backup builds its machine without the proof that both sides see the same arbiter and disks.
+    BuiltUnproven,
+    /// A primary begins once it has said `Start`, whatever the backup says.
+    BegunBeforeReady,
 }
 
 #[cfg(feature = "mutations")]

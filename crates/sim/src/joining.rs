@@ -129,7 +129,7 @@ impl<G: Subject> World<G> {
                 HandshakeAction::Done { start, .. } => self.become_apprentice(who, &start),
                 HandshakeAction::Failed(failure) => self.end_greeting(who, failure.to_string()),
                 // Only the side that has the guest claims and supplies.
-                HandshakeAction::AskNext { .. } | HandshakeAction::Supply { .. } => {}
+                HandshakeAction::AskNext | HandshakeAction::Supply { .. } => {}
             }
         }
     }

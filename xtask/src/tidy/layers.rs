@@ -92,6 +92,7 @@ const ORDERS: &[(&str, &[&str])] = &[
             "guest/framing",
             "guest/record",
             "peer/handshake",
+            "peer/forming",
             "peer/channel",
             "peer/detect",
             "peer/pulse",

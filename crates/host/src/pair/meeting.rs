@@ -1,8 +1,11 @@
-//! How two processes that want to be a pair meet: what is told of it, and the wait for the other's words.
+//! How two processes that want to be a pair meet: what is told of it, and the one loop of the host that leads
+//! a handshake over a link. `primary`, `backup` and `attend` come here with each link, and say as a [`Party`]
+//! what its actions mean for them. What follows from which answer is the handshake's business, and which
+//! epoch is claimed is decided by the `Caller`: nothing of that stands here.
 
 use std::net::{SocketAddr, UdpSocket};
 
-use replica::{Epoch, Handshake, HandshakeEvent, Start};
+use replica::{Epoch, Handshake, HandshakeAction, HandshakeEvent, Hello, ImageId, Start};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
@@ -10,6 +13,7 @@ use crate::run::RunError;
 use crate::world_error::WorldError;
 use link::{Link, LinkError};
 use os::error::chain;
+use os::limits::LAST_WORDS_PATIENCE;
 use os::signals::Signals;
 use os::sys::clock;
 
@@ -46,12 +50,74 @@ pub(super) fn datagrams_at(address: SocketAddr) -> Option<UdpSocket> {
     one.then(|| UdpSocket::bind(address).ok()).flatten()
 }
 
+/// What the actions of a handshake mean for a side that this process is.
+pub(crate) trait Party {
+    /// The signals by which the operator asks for the end.
+    fn signals(&self) -> &Signals;
+
+    /// Looks whether this host can be the backup of the VM of that greeting, and gives the images of it that
+    /// are not here; the sentence of an error says why it cannot.
+    fn consider(&mut self, theirs: &Hello) -> Result<Vec<ImageId>, String>;
+
+    /// Claims an epoch for the pair, and locks the disks under it.
+    ///
+    /// # Errors
+    /// This process will form no pair.
+    fn claim(&mut self) -> Result<HandshakeEvent, RunError>;
+
+    /// Looks whether the arbiter and the disks here are those on which the primary, `owner`, has claimed and
+    /// locked `epoch`.
+    fn prove(&mut self, epoch: Epoch, owner: u128) -> HandshakeEvent;
+
+    /// Builds this side's machine; the sentence of an error says why it cannot be built.
+    fn build(&mut self, start: &Start) -> Result<(), String>;
+}
+
+/// Leads a handshake on a fresh link to its end. `me`: how this side greets the other one.
+///
+/// # Errors
+/// No pair comes of it, or the operator has asked for the end.
+pub(crate) fn meet(mut link: Link, me: Hello, party: &mut dyn Party) -> Result<Formed, RunError> {
+    let mut handshake = Handshake::new(clock::now(), me);
+    loop {
+        while let Some(action) = handshake.poll() {
+            let event = match action {
+                HandshakeAction::Send(message) => {
+                    let sent = link.send(&message).and_then(|()| link.drain(LAST_WORDS_PATIENCE));
+                    sent.is_err().then_some(HandshakeEvent::LinkLost)
+                }
+                HandshakeAction::Consider(theirs) => Some(match party.consider(&theirs) {
+                    Ok(lacks) => HandshakeEvent::Fits { lacks },
+                    Err(why) => HandshakeEvent::Unfit(why),
+                }),
+                HandshakeAction::AskNext => Some(party.claim()?),
+                HandshakeAction::Prove { epoch, owner } => Some(party.prove(epoch, owner)),
+                HandshakeAction::Build(start) => Some(match party.build(&start) {
+                    Ok(()) => HandshakeEvent::Built,
+                    Err(why) => HandshakeEvent::BuildFailed(why),
+                }),
+                // The owner of a guest that runs supplies, and its handshake is led by its node.
+                HandshakeAction::Supply { .. } => None,
+                HandshakeAction::Done {
+                    start,
+                    primary,
+                    backup,
+                } => return Ok(Formed::new(link, start, (primary, backup))?),
+                HandshakeAction::Failed(failure) => {
+                    let peer = link.peer();
+                    return Err(RunError::Handshake { peer, failure });
+                }
+            };
+            if let Some(event) = event {
+                handshake.handle(clock::now(), event);
+            }
+        }
+        next_message(&mut link, &mut handshake, party.signals())?;
+    }
+}
+
 /// Waits for a message, the end of the handshake's patience, or the operator.
-pub(crate) fn next_message(
-    link: &mut Link,
-    handshake: &mut Handshake,
-    signals: &Signals,
-) -> Result<(), RunError> {
+fn next_message(link: &mut Link, handshake: &mut Handshake, signals: &Signals) -> Result<(), RunError> {
     match link.receive() {
         Ok(Some(message)) => {
             handshake.handle(clock::now(), HandshakeEvent::Peer(message));
@@ -100,7 +166,7 @@ impl Formed {
     ///
     /// # Errors
     /// The link takes no settings.
-    pub fn new(link: Link, start: Start, (primary, backup): (u128, u128)) -> Result<Formed, WorldError> {
+    fn new(link: Link, start: Start, (primary, backup): (u128, u128)) -> Result<Formed, WorldError> {
         link.outlast(start.timeout).map_err(WorldError::Poll)?;
         Ok(Formed {
             link,

@@ -4,16 +4,20 @@
 //! say its reason, and a waiting backup must outlive all of them.
 
 use std::path::Path;
+use std::time::Duration;
 
 use arbiter::{Arbiter, DirectoryArbiter, Process};
 use disk::{Access, Disk, Holder};
+use host::ownership::Ownership;
 use host::{ProtectSpec, VmSpec};
 use link::bulk::{Phase, Sender};
 use link::{Key, Link, Listener, Security, Token};
 use machine::Boot;
 use os::wake::Waker;
 use replica::peer::message::Message;
-use replica::{Claim, ClaimKind, Epoch, Header, Hello, How, OnSlow, Side, Span, Start, Verdict, VmName};
+use replica::{
+    Claim, ClaimKind, Epoch, Header, Hello, How, MayOwn, OnSlow, Side, Span, Start, Verdict, VmName,
+};
 
 use crate::replica::{ARBITER, DISK, NAME, Replica, ask};
 use crate::site::{Site, vm};
@@ -239,6 +243,25 @@ fn a_primary_calls_again_when_the_talk_breaks_off_unless_the_backup_has_gone_liv
     let _link = welcome(&mut listener);
     let words = primary.says("failed");
     assert!(words.contains("epoch 3 of 'toy' is taken"), "{words}");
+}
+
+#[test]
+fn a_start_whose_last_question_had_no_answer_gives_up_the_last_epoch_if_that_is_its_own() {
+    let site = Site::new();
+    let spec = vm(site.dir.path(), "primary");
+    let directory = site.dir.path().join("arbiter");
+    let mut ours = Ownership::open(&spec, &directory, 7).unwrap();
+    assert_eq!(ours.begin(&spec, Duration::ZERO).unwrap(), Epoch(1));
+    let mut others = Ownership::open(&spec, &directory, 8).unwrap();
+    others.give_up(&spec, MayOwn::Unknown);
+    let is_open = |arbiter: &mut Ownership| {
+        let last = arbiter.arbiter().last(&spec.name).unwrap().unwrap();
+        last.closed.is_none()
+    };
+    assert!(is_open(&mut others), "it is the other process's");
+    ours.give_up(&spec, MayOwn::Unknown);
+    assert!(!is_open(&mut others));
+    assert_eq!(others.begin(&spec, Duration::ZERO).unwrap(), Epoch(2));
 }
 
 #[test]

@@ -251,7 +251,7 @@ impl Source {
                 HandshakeAction::Failed(failure) => return Err(End::Abandoned(failure.to_string())),
                 // Only a side that boots asks the arbiter here, and only a backup proves, considers and
                 // builds.
-                HandshakeAction::AskNext { .. }
+                HandshakeAction::AskNext
                 | HandshakeAction::Prove { .. }
                 | HandshakeAction::Consider(_)
                 | HandshakeAction::Build(_) => {}

@@ -27,6 +27,7 @@ use std::collections::VecDeque;
 
 use crate::event::Epoch;
 use crate::limits;
+use crate::mutation::{self, Mutation};
 use crate::peer::joining::{Hello, How, PROTOCOL, Side, Start};
 use crate::peer::message::Message;
 use crate::time::{Span, Time};
@@ -67,12 +68,9 @@ pub enum HandshakeEvent {
 pub enum HandshakeAction {
     /// Send this message to the peer.
     Send(Parcel),
-    /// Claim the first epoch of the VM that nobody has, for `owner`, and answer with
-    /// [`HandshakeEvent::Granted`].
-    AskNext {
-        /// The process that claims, which is the primary of the pair.
-        owner: u128,
-    },
+    /// Claim an epoch for the pair, as the primary's `Caller` says, and answer with
+    /// [`HandshakeEvent::Granted`] or [`HandshakeEvent::ArbiterUnreachable`].
+    AskNext,
     /// Backup that waits for whichever VM comes: may this one be backed up here, and what of it is not here?
     /// Answer with [`HandshakeEvent::Fits`] or [`HandshakeEvent::Unfit`].
     Consider(Box<Hello>),
@@ -368,8 +366,7 @@ impl Handshake {
             if !lacks.is_empty() {
                 return Err(Failure::OutOfTurn);
             }
-            let owner = self.me.owner;
-            self.out.push_back(HandshakeAction::AskNext { owner });
+            self.out.push_back(HandshakeAction::AskNext);
             self.await_stage(Stage::Epoch { timeout }, None);
             return Ok(());
         };
@@ -395,6 +392,10 @@ impl Handshake {
             header,
         };
         self.send(Message::Start(start.clone()));
+        if mutation::is(Mutation::BegunBeforeReady) && how == How::Boot {
+            self.finish(start);
+            return Ok(());
+        }
         self.await_stage(Stage::Ready(start), Some(now.after(limits::HANDSHAKE_BUILD)));
         Ok(())
     }
@@ -417,6 +418,10 @@ impl Handshake {
             owner: self.other,
         });
         self.await_stage(Stage::Proof(start), None);
+        if mutation::is(Mutation::BuiltUnproven) {
+            self.out.clear();
+            return self.on_proven();
+        }
         Ok(())
     }
 
