@@ -39,6 +39,8 @@ struct Record {
     owner: u128,
     /// Who is a member of the epoch from its first moment.
     heirs: Vec<u128>,
+    /// Has its owner said that the epoch is over?
+    is_closed: bool,
 }
 
 /// The arbiter, or two of them if the sides do not see the same one.
@@ -54,18 +56,20 @@ pub struct Arbiter {
 }
 
 impl Arbiter {
-    /// An arbiter that has granted `epoch` to `owner`.
+    /// An arbiter that has granted an epoch to an owner, as `granted` says; `None`: it has granted none.
     #[must_use]
-    pub fn new(options: ArbiterOptions, epoch: Epoch, owner: u128) -> Arbiter {
+    pub fn new(options: ArbiterOptions, granted: Option<(Epoch, u128)>) -> Arbiter {
+        let record = |(epoch, owner)| {
+            let record = Record {
+                owner,
+                heirs: Vec::new(),
+                is_closed: false,
+            };
+            (epoch, record)
+        };
         Arbiter {
             options,
-            records: BTreeMap::from([(
-                epoch,
-                Record {
-                    owner,
-                    heirs: Vec::new(),
-                },
-            )]),
+            records: granted.map(record).into_iter().collect(),
             elsewhere: BTreeMap::new(),
             away: Time(0),
         }
@@ -118,6 +122,7 @@ impl Arbiter {
         let record = records.entry(claim.epoch).or_insert_with(|| Record {
             owner: claim.owner,
             heirs: claim.heirs.clone(),
+            is_closed: false,
         });
         if record.owner == claim.owner {
             Verdict::Won
@@ -137,6 +142,21 @@ impl Arbiter {
             None => Checked::Unreachable,
             Some(is) if is == owner && !later => Checked::Yours,
             Some(_) => Checked::Superseded,
+        }
+    }
+
+    /// The last epoch that anybody has claimed, its owner, and whether it is closed; `None`: nobody has
+    /// claimed one.
+    #[must_use]
+    pub fn last(&self) -> Option<(Epoch, u128, bool)> {
+        let (epoch, record) = self.records.last_key_value()?;
+        Some((*epoch, record.owner, record.is_closed))
+    }
+
+    /// The owner of an epoch says that it is over.
+    pub fn close(&mut self, epoch: Epoch, owner: u128) {
+        if let Some(record) = self.records.get_mut(&epoch) {
+            record.is_closed |= record.owner == owner;
         }
     }
 

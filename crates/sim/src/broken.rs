@@ -67,6 +67,14 @@ const fn world(name: &'static str, rule: &'static str, change: fn(&mut Options))
     }
 }
 
+/// A variant that only shows while a pair is formed.
+const fn forming(name: &'static str, mutation: Mutation) -> Broken {
+    Broken {
+        draw: Options::draw_formed,
+        ..variant(name, "0105", mutation)
+    }
+}
+
 /// A calm world with several lives, in which copying the guest takes a while.
 fn slowly_copied(seed: u64) -> Options {
     let mut options = Options::calm_life(seed);
@@ -84,7 +92,7 @@ fn without_notices(options: &mut Options) {
 }
 
 /// All variants.
-pub const VARIANTS: [Broken; 44] = [
+pub const VARIANTS: [Broken; 48] = [
     variant(
         "output released before the ack",
         "FT 2.2-c",
@@ -234,6 +242,10 @@ pub const VARIANTS: [Broken; 44] = [
             Mutation::StandsWhileCopied,
         )
     },
+    forming("epoch of an earlier call used again", Mutation::EpochAgain),
+    forming("epoch won without an answer kept", Mutation::DoubtForgotten),
+    forming("backup built without the proof", Mutation::BuiltUnproven),
+    forming("begun before the backup is ready", Mutation::BegunBeforeReady),
     world("disk does not refuse old epochs", "FT 4.1-a", |options| {
         options.storage.fenced = false;
     }),

@@ -11,6 +11,7 @@ use toy::hash::mix;
 use crate::{
     cache::{Access, CacheOptions},
     faults::{Armed, Death, Fault, InClone, Part, Trigger},
+    founder::FounderOptions,
     host::Drift,
     keeper::KeeperOptions,
     names::{HostId, ProcessId},
@@ -79,6 +80,9 @@ impl Options {
         if Random::new(mix(seed, 0x11fe)).permille(LIVES_PERMILLE) {
             options.draw_lives();
         }
+        if Random::new(mix(seed, 0xf09e)).permille(FORMING_PERMILLE) {
+            options.draw_forming();
+        }
         options
     }
 
@@ -90,6 +94,59 @@ impl Options {
             options.draw_lives();
         }
         options
+    }
+
+    /// A world of a seed that begins without a pair, whatever else happens.
+    #[must_use]
+    pub fn draw_formed(seed: u64) -> Options {
+        let mut options = Options::draw(seed);
+        if options.founder.is_none() {
+            options.draw_forming();
+        }
+        options
+    }
+
+    /// Draws a founder, and what goes wrong while the first pair is formed.
+    fn draw_forming(&mut self) {
+        let random = &mut Random::new(mix(self.seed, 0x000f_09ed));
+        self.founder = Some(FounderOptions {
+            every: random.span(us(500), ms(50)),
+            pause: random.span(ms(1), ms(200)),
+            patience: random.span(ms(100), ms(20_000)),
+            starts: random.between(2, 12),
+            mistakes_permille: random.pick(&[0, 0, 20, 100]),
+        });
+        let long = Span(3 * self.timeout.0);
+        for _ in 0..random.below(6) {
+            let number = random.pick(&[0, 0, 0, 1, 1, 1, 2, 3]);
+            let who = ProcessId::nth(number);
+            let span = random.span(ms(1), long);
+            let fault = match random.below(10) {
+                0 | 1 => Fault::Crash(who, random.pick(&[Death::Process, Death::Host])),
+                2 => Fault::Stall(who, span),
+                3 => Fault::Cut(random.pick(&ProcessId::PAIR), span),
+                4 => Fault::LinkStuck(random.pick(&ProcessId::PAIR), span),
+                5..=7 => Fault::Reset,
+                8 => Fault::ArbiterAway(span),
+                _ => Fault::Leave(who),
+            };
+            // A primary has four actions in a handshake, a backup six.
+            let trigger = Trigger::Word(random.between(1, 7));
+            self.armed.push(Armed { who, trigger, fault });
+        }
+        let end = self.unsafe_for.0.min(Span::from_ms(200).0);
+        for _ in 0..random.below(4) {
+            let fault = match random.below(5) {
+                0 => Fault::Crash(ProcessId::A, Death::Process),
+                1 => Fault::Stall(ProcessId::A, random.span(ms(1), long)),
+                2 => Fault::Cut(ProcessId::A, random.span(ms(1), long)),
+                3 => Fault::Leave(ProcessId::A),
+                _ => Fault::Slow(ProcessId::A, random.between(20, 900)),
+            };
+            self.timed
+                .push((Time(random.below(end)), Part::Newest.gets(fault)));
+        }
+        self.timed.sort_by_key(|(at, _)| *at);
     }
 
     /// Draws a keeper, more hosts, and what goes wrong in later lives of the guest and in its clones.
@@ -356,6 +413,9 @@ impl Options {
 
 /// Of how many of a thousand seeds the guest is protected again after a failover.
 const LIVES_PERMILLE: u64 = 250;
+
+/// Of how many of a thousand seeds the world begins without a pair.
+const FORMING_PERMILLE: u64 = 150;
 
 /// The phases of a clone.
 const PHASES: [Phase; 5] = [

@@ -165,6 +165,9 @@ pub enum Trigger {
     /// The fault happens right after number n of all that went into the process's guest or came out of it,
     /// from 1; nothing that the guest did in the same slice becomes visible.
     Entry(u64),
+    /// A crash happens instead of action number n of the process's handshakes, from 1, a stall with that
+    /// action in its hand, and any other fault right after the action.
+    Word(u64),
 }
 
 /// A fault tied to a process's doings.
@@ -174,7 +177,7 @@ pub struct Armed {
     pub who: ProcessId,
     /// The doing.
     pub trigger: Trigger,
-    /// The fault: a crash or a stall of the same process.
+    /// The fault: a crash or a stall of the same process; for a [`Trigger::Word`] any.
     pub fault: Fault,
 }
 

@@ -52,16 +52,20 @@ impl<G: Subject> World<G> {
     pub(crate) fn greeting_turn(&mut self, who: ProcessId) {
         self.processes[who].turn_at = None;
         self.carry_greeting(who);
-        while self.process(who).greeting.is_some()
+        while self.looks_at_words(who)
             && let Some(event) = self.processes[who].inbox.pop_front()
         {
             self.trace(Some(who), || trace::event(&event));
+            if !self.concerns_greeting(who, &event) {
+                continue;
+            }
             match event {
                 Event::Peer(_, bytes) => {
                     self.read_for_guard(who, &bytes);
                     self.greet(who, HandshakeEvent::Peer(bytes));
                 }
                 Event::LinkLost(_) => self.greet(who, HandshakeEvent::LinkLost),
+                Event::Leave => self.end_candidate(who, "its operator has stopped it"),
                 _ => {}
             }
         }
@@ -74,7 +78,7 @@ impl<G: Subject> World<G> {
         let process = self.process(who);
         let at = match &process.greeting {
             Some(handshake) => handshake.deadline().map(|deadline| process.clock.when(deadline)),
-            None => process.is_running().then_some(self.now),
+            None => (process.is_running() && process.node.is_some()).then_some(self.now),
         };
         if let Some(at) = at {
             self.turn_at(who, at);
@@ -86,6 +90,9 @@ impl<G: Subject> World<G> {
         match self.process(who).life {
             Life::Stalled { until } => self.schedule(until, What::Handshake(who, event)),
             Life::Running => {
+                if let Some(candidate) = &mut self.processes[who].candidate {
+                    candidate.is_busy = false;
+                }
                 self.greet(who, event);
                 self.turn_at(who, self.now);
             }
@@ -104,6 +111,10 @@ impl<G: Subject> World<G> {
 
     /// Carries out what the handshake of a process wants.
     fn carry_greeting(&mut self, who: ProcessId) {
+        if self.process(who).candidate.is_some() {
+            self.carry_words(who);
+            return;
+        }
         while let Some(action) = self.processes[who]
             .greeting
             .as_mut()
@@ -135,7 +146,7 @@ impl<G: Subject> World<G> {
     }
 
     /// What the handshake of a process asked for takes a while on its host.
-    fn is_done(&mut self, who: ProcessId, event: HandshakeEvent) {
+    pub(crate) fn is_done(&mut self, who: ProcessId, event: HandshakeEvent) {
         let takes = self.random.span(Span::from_us(50), Span::from_ms(20));
         self.schedule(self.now.after(takes), What::Handshake(who, event));
     }

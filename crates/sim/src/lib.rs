@@ -8,9 +8,10 @@
 //! `storage` (with `cache` and `layer`), `arbiter` and `client` are what the nodes talk to; `toy_server` and
 //! `bare` are the guests, watched through `subject`; `checker` judges. `options` say how a world behaves, and
 //! `draw` draws them from a seed. `world` holds a world and its `schedule`; `turns` and `carry` are how
-//! processes live in it, `joining` how one becomes the backup of a guest that runs, for which `protecting`
-//! sees, `surroundings` how the rest acts, `mishap` how faults happen; `course` lets time pass. `run` is a
-//! whole life: unsafe at first, then healed; `sweep` and `broken` run many.
+//! processes live in it, `forming` how two of them become a pair, with the words of `founder`, `joining`
+//! how one becomes the backup of a guest that runs, for which `protecting` sees, `surroundings` how the rest
+//! acts, `mishap` how faults happen; `course` lets time pass. `run` is a whole life: unsafe at first, then
+//! healed; `sweep` and `broken` run many.
 #![forbid(unsafe_code)]
 
 pub mod arbiter;
@@ -24,6 +25,8 @@ pub mod client;
 mod course;
 mod draw;
 pub mod faults;
+mod forming;
+pub mod founder;
 mod halting;
 pub mod host;
 mod joining;

@@ -14,9 +14,12 @@ sim toy|machine N [FIRST]       N seeds of the toy guest, or of the real machine
 sim seed toy|machine SEED       one seed with a line per action
 sim life toy|machine N [FIRST]  N seeds, in all of which the guest is protected again after each failover
 sim life-seed toy|machine SEED  one of those, with a line per action
+sim form toy|machine N [FIRST]  N seeds, all of which begin without a pair
+sim form-seed toy|machine SEED  one of those, with a line per action
 sim sweep toy|machine [SEED]    kills each process at every entry and every action of a calm run
 sim sweep life [SEED]           the same for a run with three failovers, with the toy guest
 sim sweep moves [SEED]          the same for a run in which backups are replaced and roles are changed
+sim sweep form [SEED]           the same for a run that begins without a pair
 sim broken                      deliberately broken variants: each must be caught (needs --features mutations)
 sim broken WORD N               how many of N seeds catch the variants with this word in their name
 ";
@@ -41,6 +44,12 @@ fn main() -> ExitCode {
         ["life", "machine", range @ ..] => {
             numbers(range).map(|range| seeds::<Machine>(&LIVES, "machine", range))
         }
+        ["form", "toy", range @ ..] => numbers(range).map(|range| seeds::<Toy>(&FORMING, "toy", range)),
+        ["form", "machine", range @ ..] => {
+            numbers(range).map(|range| seeds::<Machine>(&FORMING, "machine", range))
+        }
+        ["form-seed", "toy", seed] => number(seed).map(|seed| one::<Toy>(&FORMING, seed)),
+        ["form-seed", "machine", seed] => number(seed).map(|seed| one::<Machine>(&FORMING, seed)),
         ["seed", "toy", seed] => number(seed).map(|seed| one::<Toy>(&ALL, seed)),
         ["seed", "machine", seed] => number(seed).map(|seed| one::<Machine>(&ALL, seed)),
         ["life-seed", "toy", seed] => number(seed).map(|seed| one::<Toy>(&LIVES, seed)),
@@ -52,6 +61,10 @@ fn main() -> ExitCode {
         ["sweep", "moves"] => Some(sweeps::<Toy>("moves", &Options::calm_moves(0))),
         ["sweep", "moves", seed] => {
             number(seed).map(|seed| sweeps::<Toy>("moves", &Options::calm_moves(seed)))
+        }
+        ["sweep", "form"] => Some(sweeps::<Toy>("form", &Options::calm_forming(0))),
+        ["sweep", "form", seed] => {
+            number(seed).map(|seed| sweeps::<Toy>("form", &Options::calm_forming(seed)))
         }
         ["sweep", "machine"] => Some(sweeps::<Machine>("machine", &Options::calm(0))),
         ["sweep", "machine", seed] => {
@@ -101,6 +114,12 @@ const ALL: Kind = Kind {
 const LIVES: Kind = Kind {
     draw: Options::draw_life,
     replay: "life-seed",
+};
+
+/// Worlds that begin without a pair.
+const FORMING: Kind = Kind {
+    draw: Options::draw_formed,
+    replay: "form-seed",
 };
 
 /// What the worlds of all seeds came to.

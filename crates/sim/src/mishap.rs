@@ -59,6 +59,7 @@ impl<G: Subject> World<G> {
         process.life = Life::Crashed;
         process.node = None;
         process.greeting = None;
+        process.candidate = None;
         process.inbox.clear();
         process.in_hand = None;
         self.storage.crash(&mut self.random, who);
@@ -102,9 +103,9 @@ impl<G: Subject> World<G> {
         let hit = |armed: &Armed| {
             armed.who == who
                 && match (armed.trigger, trigger) {
-                    (Trigger::Action(n), Trigger::Action(now)) | (Trigger::Deed(n), Trigger::Deed(now)) => {
-                        n == now
-                    }
+                    (Trigger::Action(n), Trigger::Action(now))
+                    | (Trigger::Deed(n), Trigger::Deed(now))
+                    | (Trigger::Word(n), Trigger::Word(now)) => n == now,
                     // Several entries may come to pass in one slice.
                     (Trigger::Entry(n), Trigger::Entry(now)) => n <= now,
                     _ => false,

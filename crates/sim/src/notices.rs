@@ -109,7 +109,8 @@ impl<G: Subject> World<G> {
 
     /// A datagram comes for a process that follows another one, as if it came from there.
     pub fn tell(&mut self, who: ProcessId, datagram: Vec<u8>) {
-        self.deliver(who, Event::Heartbeat(PeerId(0), datagram));
+        let peer = self.process(who).peer;
+        self.deliver(who, Event::Heartbeat(peer, datagram));
     }
 
     /// Has the next notice come that means nobody here, where processes have watchers.

@@ -12,6 +12,7 @@ use crate::{
     arbiter::ArbiterOptions,
     cache::{Access, CacheOptions},
     faults::{Armed, Death, Fault, InClone, Part, show},
+    founder::FounderOptions,
     host::{Drift, HostOptions},
     keeper::KeeperOptions,
     names::{HostId, ProcessId},
@@ -50,6 +51,8 @@ pub struct Options {
     pub entropy: Span,
     /// Do all processes write a log file?
     pub record: bool,
+    /// How the first pair is formed; `None`: the world begins with a pair that has just been formed.
+    pub founder: Option<FounderOptions>,
     /// How the guest is protected again after a failover; `None`: it is not.
     pub keeper: Option<KeeperOptions>,
     /// How often somebody types at the console; `None`: never.
@@ -141,6 +144,7 @@ impl Options {
             think: ms(2),
             entropy: ms(1),
             record: true,
+            founder: None,
             keeper: None,
             typing: None,
             stray_permille: 0,
@@ -207,8 +211,23 @@ impl Options {
         }
     }
 
-    /// One line for each fault.
+    /// A calm world that begins without a pair.
+    #[must_use]
+    pub fn calm_forming(seed: u64) -> Options {
+        Options {
+            founder: Some(FounderOptions::default()),
+            ..Options::calm(seed)
+        }
+    }
+
+    /// One line for each who looks after the guest, and one for each fault.
     fn write_faults(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(founder) = &self.founder {
+            writeln!(f, "{founder}")?;
+        }
+        if let Some(keeper) = &self.keeper {
+            writeln!(f, "{keeper}")?;
+        }
         for (at, fault) in &self.timed {
             writeln!(f, "  at {}: {fault}", show(Span(at.0)))?;
         }
@@ -294,9 +313,6 @@ impl fmt::Display for Options {
             self.replies,
             if self.power_off { "off" } else { "quiet" }
         )?;
-        if let Some(keeper) = &self.keeper {
-            writeln!(f, "{keeper}")?;
-        }
         self.write_faults(f)
     }
 }

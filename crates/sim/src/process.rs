@@ -18,6 +18,7 @@ use replica::{
 };
 
 use crate::{
+    founder::Candidate,
     host::{Drift, HostOptions},
     names::{HostId, ProcessId},
     network::{Left, LinkId},
@@ -71,8 +72,15 @@ pub struct Process<G: Subject> {
     /// The node; `None` before the end of the handshake of a process that joins, and once the process has
     /// crashed.
     pub node: Option<Node<Watched<G>>>,
-    /// The handshake of a process that joins a guest that runs; `None`: it is over, or there was none.
+    /// The handshake of a process that has no node yet; `None`: it is over, or there was none.
     pub greeting: Option<Handshake>,
+    /// What the process remembers while it is to be one half of a pair; `None`: it is one, or joins a guest
+    /// that runs.
+    pub candidate: Option<Candidate>,
+    /// The link over which its handshake was led.
+    pub peer: PeerId,
+    /// How many actions its handshakes have handed out, if it was to be one half of a pair.
+    pub words: u64,
     /// The host that the process runs on.
     pub host: HostId,
     /// The process whose log it replays; `None`: it was born to write one, or has gone live.
@@ -167,6 +175,9 @@ impl<G: Subject> Process<G> {
         Process {
             node: None,
             greeting: None,
+            candidate: None,
+            peer: PeerId(0),
+            words: 0,
             host: birth.host,
             follows: birth.follows,
             joined: birth.joins,
@@ -249,7 +260,7 @@ impl<G: Subject> Process<G> {
 
     fn pair(&self, options: &Options, record: Option<Header>) -> PairOptions {
         PairOptions {
-            peer: PeerId(0),
+            peer: self.peer,
             epoch: self.epoch,
             owner: self.owner,
             primary: self.primary,

@@ -5,7 +5,7 @@
 //! demanded of a world whose guest is lost (all processes dead, or the one that the arbiter chose); only
 //! safety counts there.
 
-use replica::{Epoch, Guest, Halt, Span, Time, limits};
+use replica::{Epoch, Guest, Halt, HandshakeAction, Span, Time, limits};
 
 use crate::{
     checker::{Check, Violation, disk, ensure, logfile, oracle},
@@ -25,6 +25,9 @@ pub const COPYING: Span = Span::from_ms(60_000);
 /// In a healed world a clone has made a member or come to nothing after this time. Clocks are slower by a
 /// hundredth at most, which [`COPYING`] has room for.
 pub const CLONING: Span = Span(COPYING.0 + limits::CATCH_UP_LONGEST.0);
+/// In a healed world a pair is formed after this time. The longest honest wait is that of a primary for the
+/// machine of a backup whose host has died without a word, and then once more for a clock that is slow.
+pub const FORMING: Span = Span(limits::HANDSHAKE_BUILD.0 + RECOVERY.0);
 /// How long a healed world that must not go on is watched.
 const AFTERMATH: Span = Span::from_ms(3_000);
 
@@ -61,6 +64,8 @@ pub struct Outcome {
     pub actions: Vec<u64>,
     /// By process: how many inputs and effects its guest had.
     pub entries: Vec<u64>,
+    /// By process: how many actions its handshakes handed out before it was one half of a pair.
+    pub words: Vec<u64>,
 }
 
 /// Lives the whole life of a world.
@@ -111,6 +116,7 @@ impl<G: Subject> World<G> {
             entries: processes()
                 .map(|process| process.tape.borrow().own_len() as u64)
                 .collect(),
+            words: processes().map(|process| process.words).collect(),
         }
     }
 
@@ -124,15 +130,23 @@ impl<G: Subject> World<G> {
                 epoch = Epoch(epoch.0 + 1);
             }
             let next = self.arbiter.owner(who, epoch);
+            // It is about to have a node.
+            let candidate = process.candidate.as_ref();
+            if candidate
+                .is_some_and(|candidate| matches!(candidate.in_hand, Some(HandshakeAction::Done { .. })))
+            {
+                return true;
+            }
             // Without a node it has nothing to go on with.
             let lives = process.is_alive() && process.node.is_some();
             lives && next.is_none_or(|next| next == process.owner)
         };
-        !self.processes.names().any(may_go_on)
+        !self.is_forming() && !self.processes.names().any(may_go_on)
     }
 
+    /// Is anybody there, or will somebody be started?
     pub(crate) fn is_anybody_alive(&self) -> bool {
-        self.processes.iter().any(Process::is_alive)
+        self.is_forming() || self.processes.iter().any(Process::is_alive)
     }
 
     /// Is the guest off, as far as the outside or a process that has halted knows?
@@ -144,6 +158,7 @@ impl<G: Subject> World<G> {
     /// Demands that the client gets its answers and that the guest ends as it is asked to. False: the guest
     /// is lost, and nothing can be demanded; or a rule was broken.
     fn recover(&mut self) -> bool {
+        self.wait_for_pair();
         let goal = self.client.answered() + self.options.replies;
         let limit = self.now.after(RECOVERY);
         self.run_while(limit, |world| {
@@ -183,6 +198,22 @@ impl<G: Subject> World<G> {
         }
     }
 
+    /// Demands that the first pair of the world is formed, or that one half of it has gone on alone.
+    fn wait_for_pair(&mut self) {
+        let limit = self.now.after(FORMING);
+        let formed = self.run_while(limit, World::is_forming);
+        self.judge(ensure(
+            formed || self.violation.is_some(),
+            Check::Liveness,
+            || {
+                format!(
+                    "no pair is formed {} ms after the world was healed",
+                    FORMING.0 / 1_000_000
+                )
+            },
+        ));
+    }
+
     /// Demands that each clone ends, and that a guest with a keeper is protected again if there is a host on
     /// which a backup can follow it.
     fn wait_for_protection(&mut self) {
@@ -216,8 +247,9 @@ impl<G: Subject> World<G> {
 
     fn wait_for_off(&mut self) -> bool {
         let limit = self.now.after(RECOVERY);
-        // A process that waits for the word of an owner which has died has two minutes of patience.
-        let is_there = |process: &Process<G>| process.is_alive() && process.greeting.is_none();
+        // A process that waits for the word of an owner which has died has two minutes of patience, and one
+        // that waits for a primary waits for ever.
+        let is_there = |process: &Process<G>| process.is_alive() && process.node.is_some();
         self.run_while(limit, |world| world.processes.iter().any(is_there));
         for who in self.processes.names() {
             let (alive, role) = (is_there(self.process(who)), self.role(who));

@@ -7,7 +7,7 @@
 use std::{cmp::Ordering, cmp::Reverse, collections::BinaryHeap};
 
 use machine::Input;
-use replica::{Claim, Epoch, Event, HandshakeEvent, Time};
+use replica::{Answered, Claim, Epoch, Event, HandshakeEvent, MayOwn, Time, Wanted};
 
 use crate::{
     faults::Fault,
@@ -53,6 +53,25 @@ pub(crate) enum What {
     },
     /// Something that a process waits for in its handshake is done on its host.
     Handshake(ProcessId, HandshakeEvent),
+    /// A process that is to be a primary calls a backup.
+    Call(ProcessId),
+    /// The question of a process that is to be a primary reaches the arbiter.
+    Wanted {
+        /// Who asks.
+        who: ProcessId,
+        /// What is asked.
+        wanted: Wanted,
+        /// When the asker gets an answer; `None`: it gives up after a long time.
+        answers: Option<Time>,
+        /// Is the answer that nobody could be reached, though the question took effect?
+        unreachable: bool,
+    },
+    /// The arbiter's answer reaches a process that is to be a primary.
+    Answered(ProcessId, Answered),
+    /// The arbiter hears of a process, which has ended without a pair, what that may own.
+    GivenUp(ProcessId, MayOwn),
+    /// The founder looks after the pair that is to be.
+    Founder,
     /// The keeper looks after the guest.
     Keeper,
     /// An event comes for a process.

@@ -121,6 +121,12 @@ impl Storage {
         takes
     }
 
+    /// The epoch of the process that may write.
+    #[must_use]
+    pub fn writer(&self) -> Epoch {
+        self.writer
+    }
+
     /// The process that went live in `epoch` becomes the writer; the answer is when to call
     /// [`Storage::take`].
     pub fn raise(&mut self, random: &mut Random, now: Time, epoch: Epoch) -> Time {

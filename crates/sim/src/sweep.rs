@@ -1,10 +1,10 @@
 //! The kill sweep: one calm run, and then the same run again for every point at which a process can die.
 //!
-//! A point is an action (the process dies instead of carrying it out) or an entry (the process dies right
-//! after something went into its guest or came out, before anything of it is visible). Whatever the point,
-//! the client must get its answers and nothing may be lost or contradicted. A sweep draws nothing: its worlds
-//! are those of a calm run with one death more each. A run may have several lives; then every process is
-//! killed that was started in it.
+//! A point is an action, of a node or of a handshake (the process dies instead of carrying it out), or an
+//! entry (the process dies right after something went into its guest or came out, before anything of it is
+//! visible). Whatever the point, the client must get its answers and nothing may be lost or contradicted. A
+//! sweep draws nothing: its worlds are those of a calm run with one death more each. A run may have several
+//! lives; then every process is killed that was started in it.
 
 use crate::{
     checker::Violation,
@@ -33,11 +33,13 @@ pub struct Swept {
 pub fn points<G: Subject>(options: &Options, config: &G::Config, stride: u64) -> Vec<Options> {
     let calm: Outcome = run::<G>(options.clone(), config.clone(), None);
     let mut worlds = Vec::new();
-    for (index, (actions, entries)) in calm.actions.iter().zip(&calm.entries).enumerate() {
+    let counts = calm.actions.iter().zip(&calm.entries).zip(&calm.words);
+    for (index, ((actions, entries), words)) in counts.enumerate() {
         let who = ProcessId::nth(index);
         let actions = (1..=*actions).map(Trigger::Action);
         let entries = (1..=*entries).map(Trigger::Entry);
-        for (index, trigger) in actions.chain(entries).enumerate() {
+        let words = (1..=*words).map(Trigger::Word);
+        for (index, trigger) in actions.chain(entries).chain(words).enumerate() {
             if !(index as u64).is_multiple_of(stride) {
                 continue;
             }

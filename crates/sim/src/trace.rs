@@ -4,7 +4,7 @@
 //! fills the first ones. These words must never change a world: nothing here is called when nobody reads a
 //! trace.
 
-use replica::{Action, Bulk, Event, Halt, Shown};
+use replica::{Action, Bulk, Event, Halt, HandshakeAction, Shown};
 
 use machine::Input;
 
@@ -35,6 +35,19 @@ pub fn action(action: &Action) -> String {
         Action::StandBy { .. } => "< stand by".to_owned(),
         Action::Halt(Halt::Off(state)) => format!("< halt, guest is off: {state:?}"),
         Action::Halt(why) => format!("< halt: {why:?}"),
+    }
+}
+
+/// An action of a handshake in a few words.
+pub fn word(action: &HandshakeAction) -> String {
+    match action {
+        HandshakeAction::Send(bytes) => format!("< send {} bytes, {}", bytes.len(), message(bytes)),
+        HandshakeAction::AskNext => "< ask for an epoch".to_owned(),
+        HandshakeAction::Prove { epoch, .. } => format!("< prove that epoch {} is there", epoch.0),
+        HandshakeAction::Build(_) => "< build the machine".to_owned(),
+        HandshakeAction::Done { start, .. } => format!("< a pair is formed in epoch {}", start.epoch.0),
+        HandshakeAction::Failed(why) => format!("< no pair: {why}"),
+        HandshakeAction::Consider(_) | HandshakeAction::Supply { .. } => format!("< {action:?}"),
     }
 }
 

@@ -44,7 +44,7 @@ impl<G: Subject> World<G> {
         if !self.process(who).is_running() || self.spins(who) {
             return;
         }
-        if self.process(who).greeting.is_some() {
+        if self.process(who).greeting.is_some() || self.process(who).candidate.is_some() {
             self.greeting_turn(who);
             return;
         }

@@ -86,6 +86,8 @@ pub struct World<G: Subject> {
     pub(crate) client: Client,
     /// The process that has the guest's address on the network: it gets the client's frames.
     pub(crate) attached: ProcessId,
+    /// How many processes the founder has started, beside the first two.
+    pub(crate) founded: u64,
     /// Who looks after the guest's protection.
     pub(crate) keeper: Keeper,
     /// Faults that wait for what a process does.
@@ -105,10 +107,13 @@ pub struct World<G: Subject> {
 }
 
 impl<G: Subject> World<G> {
-    /// The world of these options, right after the handshake.
+    /// The world of these options, right after the handshake of its first pair, or before that if there is a
+    /// founder.
     pub fn new(options: Options, config: G::Config, tracer: Option<Tracer>) -> World<G> {
         let hosts = vec![Host::default(); options.hosts.len()];
-        let first = process::owner(options.seed, ProcessId::A);
+        let is_formed = options.founder.is_none();
+        let granted = is_formed.then(|| (FIRST, process::owner(options.seed, ProcessId::A)));
+        let writer = granted.map_or(Epoch(0), |(epoch, _)| epoch);
         let mut world = World {
             config,
             random: Random::new(options.seed ^ 0x5eed),
@@ -121,14 +126,15 @@ impl<G: Subject> World<G> {
                 options.storage.clone(),
                 G::SECTORS,
                 hosts.len(),
-                FIRST,
+                writer,
                 options.seed,
             ),
-            arbiter: Arbiter::new(options.arbiter.clone(), FIRST, first),
+            arbiter: Arbiter::new(options.arbiter.clone(), granted),
             client: Client::new(options.patience, options.think),
             hosts,
             processes: Processes::default(),
             attached: ProcessId::A,
+            founded: 0,
             keeper: Keeper::default(),
             armed: options.armed.clone(),
             healed: false,
@@ -140,8 +146,13 @@ impl<G: Subject> World<G> {
             options,
         };
         let [one, other] = world.options.homes;
-        let primary = world.start(one, FIRST, None);
-        world.start(other, FIRST, Some(primary));
+        if is_formed {
+            let primary = world.start(one, FIRST, None);
+            world.start(other, FIRST, Some(primary));
+        } else {
+            world.checks.single = SinglePrimary::unformed();
+            world.found([one, other]);
+        }
         for (at, fault) in world.options.timed.clone() {
             world.schedule(at, What::Fault(fault));
         }
@@ -165,7 +176,7 @@ impl<G: Subject> World<G> {
         self.processes[who].boot(options, config, now);
         if let Some(primary) = follows {
             self.connect(primary, who);
-            self.checks.guard.on_boot(who, primary);
+            self.checks.guard.on_boot(who, primary, false);
         }
         self.turn_at(who, self.now);
         self.schedule(self.now, What::Ports(who));

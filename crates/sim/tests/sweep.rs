@@ -45,6 +45,14 @@ fn each_process_may_die_at_any_point_of_a_run_in_which_backups_are_replaced() {
 }
 
 #[test]
+fn either_side_may_die_at_any_point_at_which_a_pair_is_formed_and_after_it() {
+    let swept = sweep::sweep::<Toy>(&Options::calm_forming(3), &3, 1, |_, _| {});
+    assert!(swept.runs > 300, "{} runs", swept.runs);
+    let first = swept.violations.first();
+    assert!(first.is_none(), "{first:?}");
+}
+
+#[test]
 fn the_first_thousand_points_matter_as_much_as_the_last() {
     // A run in which console bytes keep coming and every slice may be interrupted.
     let options = Options {

@@ -26,7 +26,7 @@ const BUDGETS: &[(&str, usize)] = &[
     ("profile", 1_000),
     ("rehearsal", 3_500),
     ("report", 2_000),
-    ("sim", 7_000),
+    ("sim", 7_500),
     ("cli", 5_000),
 ];
 

@@ -71,12 +71,16 @@ impl Guard {
         self.followers.insert(who, Follower::new(owner, None, None));
     }
 
-    /// `who` is a member of the guest of `owner` from that guest's first step on.
-    pub fn on_boot(&mut self, who: ProcessId, owner: ProcessId) {
+    /// `who` is a member of the guest of `owner` from that guest's first step on. `is_late`: of an epoch that
+    /// is over already, so the owner does not count on it.
+    pub fn on_boot(&mut self, who: ProcessId, owner: ProcessId, is_late: bool) {
         let beginning = Moment { shown: 0, effects: 0 };
         let decoder = Some(Decoder::new(Step(0)));
-        self.followers
-            .insert(who, Follower::new(owner, decoder, Some(beginning)));
+        let follower = Follower {
+            is_over: is_late,
+            ..Follower::new(owner, decoder, Some(beginning))
+        };
+        self.followers.insert(who, follower);
     }
 
     /// `who` has handed its guest over to `owner`, whose tape this is, and is a member from that step on.

@@ -36,11 +36,13 @@ struct Part {
 /// What the processes are, by what they did.
 #[derive(Debug)]
 pub struct SinglePrimary {
-    /// Who has been live in each epoch. In the first one that is A, by the handshake of the pair; in a later
-    /// one the process that went live after a claim.
+    /// Who has been live in each epoch: the primary of a pair that was formed in it, or the process that went
+    /// live after a claim. Nobody, in a world whose first pair is to be formed yet.
     owners: BTreeMap<Epoch, ProcessId>,
     /// The part of each process that has joined an epoch.
     parts: BTreeMap<ProcessId, Part>,
+    /// How often a process went live after a claim.
+    failovers: u64,
 }
 
 impl Default for SinglePrimary {
@@ -48,11 +50,38 @@ impl Default for SinglePrimary {
         SinglePrimary {
             owners: BTreeMap::from([(FIRST, ProcessId::A)]),
             parts: BTreeMap::new(),
+            failovers: 0,
         }
     }
 }
 
 impl SinglePrimary {
+    /// What the processes are before a pair was formed.
+    #[must_use]
+    pub fn unformed() -> SinglePrimary {
+        SinglePrimary {
+            owners: BTreeMap::new(),
+            ..SinglePrimary::default()
+        }
+    }
+
+    /// Has no process been live yet?
+    #[must_use]
+    pub fn is_unformed(&self) -> bool {
+        self.owners.is_empty()
+    }
+
+    /// `who` is the primary of a pair that was formed in `epoch`, as it has learned now. True if the guest
+    /// lives there: its backup may have been faster, and gone on in a later epoch.
+    pub fn on_form(&mut self, who: ProcessId, epoch: Epoch) -> bool {
+        self.on_join(who, epoch);
+        let is_newest = self.owners.range(epoch..).next().is_none();
+        if is_newest {
+            self.owners.insert(epoch, who);
+        }
+        is_newest
+    }
+
     /// `who` is one half of a pair in `epoch` from now on: the backup, or the process that has the epoch.
     pub fn on_join(&mut self, who: ProcessId, epoch: Epoch) {
         let part = self.parts.entry(who).or_default();
@@ -109,6 +138,7 @@ impl SinglePrimary {
             )
         })?;
         self.owners.insert(epoch, who);
+        self.failovers += 1;
         Ok(())
     }
 
@@ -222,14 +252,13 @@ impl SinglePrimary {
     /// The process that went live last after a claim; `None`: nobody ever did.
     #[must_use]
     pub fn live(&self) -> Option<ProcessId> {
-        let (epoch, who) = self.newest();
-        (epoch > FIRST).then_some(who)
+        (self.failovers > 0).then_some(self.newest().1)
     }
 
     /// How often a process went live after a claim.
     #[must_use]
     pub fn failovers(&self) -> u64 {
-        self.owners.len() as u64 - 1
+        self.failovers
     }
 }
 
