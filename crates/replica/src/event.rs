@@ -4,8 +4,8 @@
 
 use machine::{Batch, DiskRequest, DiskStatus, Input, PowerState};
 
-use crate::peer::joining::Hello;
-use crate::time::{Span, Time};
+use messages::joining::Hello;
+use messages::time::{Span, Time};
 pub use vmlog::entry::Epoch;
 use vmlog::header::ImageId;
 use vmlog::parcel::Parcel;

@@ -24,9 +24,9 @@ pub mod node;
 pub mod options;
 pub mod peer;
 mod roles;
-pub mod time;
 mod vm_name;
 
+pub use messages::time;
 pub use vmlog as log;
 
 pub use event::{

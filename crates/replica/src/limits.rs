@@ -1,9 +1,9 @@
 //! Every bound of the crate, with what happens when it is reached. All files take theirs from here; nothing
 //! may grow without one (L1 of docs/style.md). Assertions at the end keep the bounds consistent.
 
-use crate::time::Span;
+use messages::time::Span;
 
-pub use vmlog::limits::*;
+pub use messages::limits::*;
 
 /// Steps between two digests unless the options say otherwise: a few tens of digests a second. Each hashes
 /// what was written since the one before the last, which costs less than a hundredth of the guest's speed.
@@ -64,15 +64,6 @@ pub const FLUSH_EVERY: Span = Span::from_us(1_000);
 pub const FLUSH_EVERY_IDLE: Span = Span::from_ms(20);
 /// An output's entry waits at most this long for company, while a frame before it is not acknowledged.
 pub const FLUSH_COMPANY: Span = Span::from_us(200);
-
-/// Largest message to a peer. A longer one is refused.
-pub const MESSAGE_BYTES_MAX: usize = FRAME_BYTES_MAX + 1024;
-/// Longest settings of a VM in a greeting, in bytes. Longer ones are refused.
-pub const SETTINGS_BYTES_MAX: usize = 64 << 10;
-/// Most images of a VM that a message may name. A message with more is refused.
-pub const IMAGES_MAX: u64 = 8;
-/// Most wishes for entropy without an answer at a cut. A message with more is refused.
-pub const ENTROPY_WISHES_MAX: u64 = 64;
 
 /// Most log the backup holds, in bytes and [`ENTRY_COST`]s (FT 3.2-c). The primary sends nothing that could
 /// exceed it; what it cannot send gathers up to [`UNSENT_COST_MAX`]. A primary that exceeds it is refused.

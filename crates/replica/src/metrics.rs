@@ -4,7 +4,7 @@
 use machine::Step;
 
 use crate::event::{Epoch, Phase, RoleName, Suspicion};
-use crate::time::{Span, Time};
+use messages::time::{Span, Time};
 
 /// Parts into which a histogram divides each power of two.
 const PARTS: u64 = 8;

@@ -20,7 +20,7 @@ use crate::roles::primary::Primary;
 use crate::roles::solo::Solo;
 use crate::roles::table::Change;
 use crate::roles::{Role, table};
-use crate::time::Time;
+use messages::time::Time;
 
 mod changes;
 

@@ -4,7 +4,7 @@
 
 use crate::event::{Epoch, PeerId};
 use crate::limits;
-use crate::time::Span;
+use messages::time::Span;
 use vmlog::header::Header;
 
 /// How a node runs its guest, in every role.

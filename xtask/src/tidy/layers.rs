@@ -71,13 +71,9 @@ const ORDERS: &[(&str, &[&str])] = &[
     (
         "replica/src/",
         &[
-            "time",
             "limits",
             "mutation",
             "vm_name",
-            "peer/heartbeat",
-            "peer/joining",
-            "peer/message",
             "event",
             "metrics",
             "options",

@@ -9,7 +9,7 @@
 
 use crate::limits;
 use crate::peer::rest::Rest;
-use crate::time::Time;
+use messages::time::Time;
 
 /// The share of its time in which the guest may run, while an apprentice catches up.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ impl CatchUp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Span;
+    use messages::time::Span;
 
     /// Steps of a millisecond at full speed.
     const SPEED: u64 = 1000;

@@ -16,10 +16,10 @@ use crate::mutation::Mutation;
 use crate::options::PairOptions;
 use crate::peer::follower::Follower;
 use crate::peer::handshake::{Handshake, HandshakeAction, HandshakeEvent};
-use crate::peer::message::Message;
 use crate::roles::call::{Call, send};
-use crate::time::Time;
 use crate::{limits, mutation};
+use messages::message::Message;
+use messages::time::Time;
 use vmlog::codec::Frame;
 use vmlog::entry::{Mark, Seq};
 

@@ -5,7 +5,7 @@
 //! good as dead, for the sake of a backup. The owner asks here before each slice, and gives the clone up.
 
 use crate::limits;
-use crate::time::{Span, Time};
+use messages::time::{Span, Time};
 
 /// For how long the guest has stood, since so much of the clone had left.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@
 use machine::{Input, Step};
 
 use crate::limits;
-use crate::time::{Span, Time};
+use messages::time::{Span, Time};
 
 /// Nanoseconds in a tick of `mtime`.
 const TICK_NS: u64 = 1_000_000_000 / machine::clock::TICKS_PER_SECOND;

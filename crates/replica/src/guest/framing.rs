@@ -10,7 +10,7 @@ use machine::Step;
 
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::time::{Span, Time};
+use messages::time::{Span, Time};
 use vmlog::codec::{Encoder, Frame};
 use vmlog::entry::{Entry, EntryKind, Seq};
 use vmlog::entry_bytes::Base;

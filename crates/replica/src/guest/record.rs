@@ -15,7 +15,7 @@ use crate::guest::outputs::{Outputs, Outward};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::options::Options;
-use crate::time::{Span, Time};
+use messages::time::{Span, Time};
 use vmlog::codec::{Encoder, Frame};
 use vmlog::entry::{EntryKind, Mark, Seq, check};
 use vmlog::header::Header;

@@ -15,8 +15,8 @@ use crate::roles::handing::Handing;
 use crate::roles::primary::Primary;
 use crate::roles::solo::Solo;
 use crate::roles::table::Change;
-use crate::time::{Span, Time};
 use crate::{limits, mutation};
+use messages::time::{Span, Time};
 
 impl<G: Guest> Node<G> {
     /// The role that follows from this change, and what the world must do about it.

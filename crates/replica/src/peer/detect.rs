@@ -9,7 +9,7 @@
 
 use crate::event::Suspicion;
 use crate::limits;
-use crate::time::{Span, Time};
+use messages::time::{Span, Time};
 
 /// Watches one peer.
 #[derive(Debug)]

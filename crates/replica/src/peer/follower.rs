@@ -14,12 +14,12 @@ use crate::metrics::Metrics;
 use crate::options::PairOptions;
 use crate::peer::channel::{BadAck, Sender};
 use crate::peer::detect::Detector;
-use crate::peer::heartbeat::Beat;
-use crate::peer::message::{Ack, Message};
 use crate::peer::pace::Pace;
 use crate::peer::pulse::Pulse;
 use crate::roles::call::{Call, send};
-use crate::time::{Span, Time};
+use messages::heartbeat::Beat;
+use messages::message::{Ack, Message};
+use messages::time::{Span, Time};
 use vmlog::codec::Frame;
 use vmlog::entry::Seq;
 

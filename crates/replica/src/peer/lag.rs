@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use machine::Step;
 
 use crate::limits;
-use crate::time::{Span, Time};
+use messages::time::{Span, Time};
 
 /// The log that the backup has received and not executed, by the time at which it came.
 #[derive(Debug, Default)]

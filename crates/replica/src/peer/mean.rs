@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use crate::event::Slowness;
 use crate::limits;
-use crate::time::{Span, Time};
+use messages::time::{Span, Time};
 
 /// Length of a sample.
 const SECOND: Span = Span::from_ms(1_000);

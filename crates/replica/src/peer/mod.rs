@@ -1,10 +1,9 @@
 //! The other replica: what is said to it, how a pair begins, and what its words and its silence mean.
 //!
-//! From below: `joining` has the words with which a replica joins another, `message` all words,
-//! `heartbeat` the datagrams beside them, `handshake` is a talk by which a pair is formed, `forming` what a
-//! primary decides between two of them, `channel` sends the log and its acknowledgements, `detect` suspects,
-//! `pulse` sends heartbeats, `lag`, `rest`, `mean` and `pace` keep the primary within reach of its backup,
-//! and `follower` is a backup with all of these, as its primary sees it.
+//! What is said is in the crate `messages`. From below: `handshake` is a talk by which a pair is formed,
+//! `forming` what a primary decides between two of them, `channel` sends the log and its acknowledgements,
+//! `detect` suspects, `pulse` sends heartbeats, `lag`, `rest`, `mean` and `pace` keep the primary within reach
+//! of its backup, and `follower` is a backup with all of these, as its primary sees it.
 //!
 //! Nothing here knows a guest or decides what follows from a suspicion: that is the roles' business.
 
@@ -13,11 +12,10 @@ pub mod detect;
 pub mod follower;
 pub mod forming;
 pub mod handshake;
-pub mod heartbeat;
-pub mod joining;
 pub mod lag;
 pub mod mean;
-pub mod message;
 pub mod pace;
 pub mod pulse;
 pub mod rest;
+
+pub use messages::{heartbeat, joining, message};

@@ -14,9 +14,9 @@ use crate::event::Slowness;
 use crate::limits;
 use crate::options::OnSlow;
 use crate::peer::mean::Mean;
-use crate::peer::message::Ack;
 use crate::peer::rest::Rest;
-use crate::time::{Span, Time};
+use messages::message::Ack;
+use messages::time::{Span, Time};
 
 /// Smallest factor of a change, in thousandths: a backup that was held up for 10 ms catches up by itself.
 const FOLLOWS_MIN: u64 = 900;

@@ -7,8 +7,8 @@
 use crate::event::{Action, Epoch, PeerId};
 use crate::mutation;
 use crate::mutation::Mutation;
-use crate::peer::heartbeat::{Beat, Heartbeat};
-use crate::time::{Span, Time};
+use messages::heartbeat::{Beat, Heartbeat};
+use messages::time::{Span, Time};
 
 /// The heartbeats of one side.
 #[derive(Debug)]

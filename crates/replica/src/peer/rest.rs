@@ -2,7 +2,7 @@
 //!
 //! Whoever slows the guest down says the share; what the guest computes never depends on it.
 
-use crate::time::{Span, Time};
+use messages::time::{Span, Time};
 
 /// How long the guest rests after its last slice.
 #[derive(Debug, Default)]

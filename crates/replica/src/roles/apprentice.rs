@@ -15,12 +15,12 @@ use crate::guest::Guest;
 use crate::mutation;
 use crate::mutation::Mutation;
 use crate::options::PairOptions;
-use crate::peer::joining::CutAt;
-use crate::peer::message::Message;
 use crate::roles::backup::Backup;
 use crate::roles::call::{Call, earliest, send};
 use crate::roles::table::Change;
-use crate::time::Time;
+use messages::joining::CutAt;
+use messages::message::Message;
+use messages::time::Time;
 
 /// How much of the guest's state is here.
 #[derive(Debug)]

@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 
 use crate::event::{Action, PeerId};
 use crate::metrics::Metrics;
-use crate::peer::message::Message;
-use crate::time::Time;
+use messages::message::Message;
+use messages::time::Time;
 
 /// One call of the node: its time, and where actions and figures go.
 pub struct Call<'a> {

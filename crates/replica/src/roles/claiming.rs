@@ -18,7 +18,7 @@ use crate::roles::backup::Backup;
 use crate::roles::call::{Call, earliest};
 use crate::roles::primary::Primary;
 use crate::roles::table::Change;
-use crate::time::{Span, Time};
+use messages::time::{Span, Time};
 
 /// The role in which a replica came to suspect its peer, with everything in it.
 #[derive(Debug)]

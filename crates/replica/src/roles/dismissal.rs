@@ -10,7 +10,7 @@ use crate::limits;
 use crate::options::PairOptions;
 use crate::roles::call::{Call, earliest};
 use crate::roles::table::Change;
-use crate::time::{Span, Time};
+use messages::time::{Span, Time};
 
 /// Why a backup has to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use crate::guest::disks::RequestId;
 use crate::limits;
 use crate::mutation;
 use crate::mutation::Mutation;
-use crate::time::{Span, Time};
+use messages::time::{Span, Time};
 use vmlog::entry::Seq;
 
 /// An output that waits for its acknowledgement.

@@ -6,13 +6,13 @@
 
 use crate::event::{Event, PeerId, Shown, Suspicion};
 use crate::guest::Guest;
-use crate::peer::joining::CutAt;
-use crate::peer::message::Message;
 use crate::roles::call::Call;
 use crate::roles::gate::Output;
 use crate::roles::primary::Primary;
 use crate::roles::table::Change;
-use crate::time::{Span, Time};
+use messages::joining::CutAt;
+use messages::message::Message;
+use messages::time::{Span, Time};
 
 /// A primary that has said that it shows nothing more.
 #[derive(Debug)]

@@ -19,14 +19,14 @@ use crate::guest::record::Produced;
 use crate::mutation::Mutation;
 use crate::options::{Notice, PairOptions};
 use crate::peer::follower::Follower;
-use crate::peer::message::Message;
 use crate::roles::call::{Call, earliest, send};
 use crate::roles::dismissal::Dismissal;
 use crate::roles::gate::{Gate, Output};
 use crate::roles::live::Live;
 use crate::roles::table::Change;
-use crate::time::{Span, Time};
 use crate::{limits, mutation};
+use messages::message::Message;
+use messages::time::{Span, Time};
 use vmlog::entry::Seq;
 
 mod giving;

@@ -23,7 +23,7 @@ use crate::roles::gate::Output;
 use crate::roles::live::Live;
 use crate::roles::primary::Primary;
 use crate::roles::table::Change;
-use crate::time::Time;
+use messages::time::Time;
 use vmlog::entry::Seq;
 
 /// A replica that is alone.

@@ -13,10 +13,10 @@ use crate::event::{Action, Bulk, Phase, Suspicion};
 use crate::guest::Guest;
 use crate::guest::framing::Log;
 use crate::limits;
-use crate::peer::joining::CutAt;
-use crate::peer::message::Message;
 use crate::roles::call::{Call, earliest, send};
-use crate::time::Time;
+use messages::joining::CutAt;
+use messages::message::Message;
+use messages::time::Time;
 
 impl Source {
     /// Does what is due before a slice: copies pages, cuts, hashes. `waits`: the guest has nothing to run.

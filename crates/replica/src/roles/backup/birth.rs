@@ -13,13 +13,13 @@ use crate::guest::replay::Replayer;
 use crate::mutation::Mutation;
 use crate::options::{Notice, PairOptions};
 use crate::peer::detect::Detector;
-use crate::peer::joining::CutAt;
 use crate::peer::lag::Lag;
 use crate::peer::pulse::Pulse;
 use crate::roles::call::Call;
 use crate::roles::gate;
-use crate::time::Time;
 use crate::{limits, mutation};
+use messages::joining::CutAt;
+use messages::time::Time;
 use vmlog::codec::Decoder;
 use vmlog::entry::Seq;
 

@@ -12,11 +12,11 @@ use crate::guest::Guest;
 use crate::guest::outputs::Outward;
 use crate::guest::replay::{Headway, Replayed};
 use crate::limits;
-use crate::peer::message::Message;
 use crate::roles::call::{Call, earliest, send};
 use crate::roles::gate;
 use crate::roles::table::Change;
-use crate::time::Time;
+use messages::message::Message;
+use messages::time::Time;
 
 impl Backup {
     /// Replays the log for one slice. With `draining` the limit of kept outputs does not count: no more log

@@ -13,7 +13,7 @@ use crate::options::PairOptions;
 use crate::peer::follower::Follower;
 use crate::roles::call::Call;
 use crate::roles::table::Change;
-use crate::time::Time;
+use messages::time::Time;
 use vmlog::codec::Frame;
 use vmlog::entry::Mark;
 

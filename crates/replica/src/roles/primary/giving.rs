@@ -13,10 +13,10 @@ use crate::mutation;
 use crate::mutation::Mutation;
 use crate::options::PairOptions;
 use crate::peer::follower::Follower;
-use crate::peer::message::Message;
 use crate::roles::call::{Call, send};
 use crate::roles::table::Change;
-use crate::time::Time;
+use messages::message::Message;
+use messages::time::Time;
 use vmlog::entry::Mark;
 
 impl Primary {

@@ -8,11 +8,11 @@ use super::Primary;
 use crate::event::{Action, News, PeerId, Slowness, Suspicion};
 use crate::limits;
 use crate::peer::follower::Follower;
-use crate::peer::message::Message;
 use crate::roles::call::{Call, send};
 use crate::roles::dismissal::{Dismissal, Reason};
 use crate::roles::table::Change;
-use crate::time::{Span, Time};
+use messages::message::Message;
+use messages::time::{Span, Time};
 
 impl Primary {
     /// Notes that this replica runs, for whoever watches the members' silence.

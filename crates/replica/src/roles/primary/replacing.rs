@@ -12,12 +12,12 @@ use crate::mutation;
 use crate::mutation::Mutation;
 use crate::options::PairOptions;
 use crate::peer::follower::Follower;
-use crate::peer::message::Message;
 use crate::roles::call::{Call, send};
 use crate::roles::dismissal::{Dismissal, Reason};
 use crate::roles::live::refuse;
 use crate::roles::table::Change;
-use crate::time::{Span, Time};
+use messages::message::Message;
+use messages::time::{Span, Time};
 use vmlog::entry::Mark;
 
 impl Primary {

@@ -9,11 +9,11 @@ use crate::guest::outputs::Outward;
 use crate::guest::record::Produced;
 use crate::options::PairOptions;
 use crate::peer::follower::Follower;
-use crate::peer::message::Message;
 use crate::roles::backup::Backup;
 use crate::roles::call::{Call, send};
 use crate::roles::gate::Output;
 use crate::roles::live::Live;
+use messages::message::Message;
 
 impl Primary {
     /// A backup that has won the epoch after the old primary had handed the VM over to it. That process is a

@@ -35,8 +35,8 @@ pub enum Beat {
     /// Of the primary: its clock when it sent this. Comes back in [`Beat::Echo`].
     Sent(Time),
     /// Of the backup: the newest time of the primary's clock that has reached it, in a heartbeat or in
-    /// [`Log::sent`](crate::peer::message::Log::sent). Proof that the backup trusted the primary after that
-    /// time, as [`Ack::echo`](crate::peer::message::Ack::echo) is.
+    /// [`Log::sent`](crate::message::Log::sent). Proof that the backup trusted the primary after that
+    /// time, as [`Ack::echo`](crate::message::Ack::echo) is.
     Echo(Option<Time>),
     /// Of the primary's host, once the primary's process has ended: the process shows nothing any more.
     Ended {

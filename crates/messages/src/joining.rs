@@ -112,7 +112,7 @@ const HOW_CLONE: u8 = 1;
 
 impl Hello {
     /// Writes the versions that this program speaks, and the greeting behind them.
-    pub(super) fn write(&self, w: &mut Writer) {
+    pub(crate) fn write(&self, w: &mut Writer) {
         w.varint(PROTOCOL);
         w.varint(PROTOCOL_OLDEST);
         w.bytes(self.vm.as_bytes());
@@ -130,7 +130,7 @@ impl Hello {
     }
 
     /// Reads a greeting whose versions have been read.
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Hello, Malformed> {
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Hello, Malformed> {
         Ok(Hello {
             vm: r.text(limits::TEXT_BYTES_MAX)?,
             side: side(r)?,
@@ -143,7 +143,7 @@ impl Hello {
 }
 
 impl Start {
-    pub(super) fn write(&self, w: &mut Writer) {
+    pub(crate) fn write(&self, w: &mut Writer) {
         w.varint(self.epoch.0);
         w.varint(self.timeout.0);
         match self.how {
@@ -156,7 +156,7 @@ impl Start {
         self.header.write(w);
     }
 
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<Start, Malformed> {
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Start, Malformed> {
         Ok(Start {
             epoch: Epoch(r.varint()?),
             timeout: Span(r.varint()?),
@@ -171,7 +171,7 @@ impl Start {
 }
 
 impl CutAt {
-    pub(super) fn write(&self, w: &mut Writer) {
+    pub(crate) fn write(&self, w: &mut Writer) {
         w.varint(self.base.seq.0);
         w.varint(self.base.step.0);
         w.varint(self.base.mtime);
@@ -184,7 +184,7 @@ impl CutAt {
         }
     }
 
-    pub(super) fn read(r: &mut Reader<'_>) -> Result<CutAt, Malformed> {
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<CutAt, Malformed> {
         let small = |r: &mut Reader<'_>| u32::try_from(r.varint()?).map_err(|_| Malformed::TooLarge);
         let base = Base {
             seq: Seq(r.varint()?),

@@ -12,8 +12,8 @@
 
 use machine::Step;
 
+use crate::joining::{CutAt, Hello, PROTOCOL, PROTOCOL_OLDEST, Start};
 use crate::limits;
-use crate::peer::joining::{CutAt, Hello, PROTOCOL, PROTOCOL_OLDEST, Start};
 use crate::time::{Span, Time};
 use vmlog::bytes::{Malformed, Reader, Writer};
 use vmlog::entry::{Epoch, Seq};
