@@ -381,9 +381,7 @@ impl Ram {
     /// If a page is dirty, since it could be written without notice: [`Ram::begin_round`] comes first.
     pub fn freeze(&mut self, owed: PageSet, pool: Pool) {
         assert!(self.dirty.is_empty(), "a round begins before pages are frozen");
-        let mut frozen = Frozen::new(owed, pool);
-        advise_large(frozen.untouched());
-        self.frozen = Some(Box::new(frozen));
+        self.frozen = Some(Box::new(Frozen::new(owed, pool)));
     }
 
     /// From now on a page of this set is hashed before its first write; `None`: no page is. What was unhashed

@@ -7,7 +7,7 @@
 //! No machine is built on disks or an arbiter that the VM's host may not see.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -289,7 +289,7 @@ impl<G: Guest> Visit<'_, G> {
             };
             let path = self.attend.images.join(file_name(image));
             let part = path.with_extension("part");
-            let kept = std::fs::write(&part, &bytes).and_then(|()| std::fs::rename(&part, &path));
+            let kept = write(&part, &bytes).and_then(|()| std::fs::rename(&part, &path));
             if let Err(error) = kept {
                 tracing::debug!("{} is not kept: {error}", path.display());
             }
@@ -354,8 +354,20 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     let mut bytes = Vec::new();
     bytes.reserve_exact(usize::try_from(file.metadata()?.len()).unwrap_or(0));
-    while file.by_ref().take(IMAGE_READ_LEN).read_to_end(&mut bytes)? > 0 {}
+    while Read::by_ref(&mut file)
+        .take(IMAGE_READ_LEN)
+        .read_to_end(&mut bytes)?
+        > 0
+    {}
     Ok(bytes)
+}
+
+/// Writes a file in pieces, for the reason for which [`read`] reads so.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    bytes
+        .chunks(IMAGE_READ_LEN as usize)
+        .try_for_each(|piece| file.write_all(piece))
 }
 
 /// The name of the file in which an image is kept.

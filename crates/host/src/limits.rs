@@ -39,11 +39,9 @@ pub const PROTECT_PATIENCE: Span = Span::from_ms(10_000);
 pub const BULK_LINK_PATIENCE: Span = Span::from_ms(10_000);
 const _: () = assert!(BULK_LINK_PATIENCE.0 >= link::limits::BULK_CALL_PATIENCE.0);
 /// The node is told of room on the bulk link when there is so much, in bytes.
-pub const BULK_ROOM_TOLD: usize = 4 << 20;
+pub const BULK_ROOM_TOLD: usize = 1 << 20;
 /// Bytes of an image that are read at once: a third of a millisecond.
 pub const IMAGE_READ_LEN: u64 = 1 << 20;
-/// Pieces of an image that are copied to be sent at once, of 256 KiB each: the guest waits for that.
-pub const IMAGE_PIECES_AT_ONCE: u32 = 4;
 /// Pieces of a clone that an apprentice takes from its bulk link at a time. Between two times it gives a sign
 /// of life: on a host that is busy with other things, 16 MiB of pages took more than a second to be placed.
 pub const BULK_BATCH_MAX: usize = 4;

@@ -17,7 +17,7 @@ use os::sandbox::{self, Kind};
 use os::wake::Waker;
 use replica::{Bulk, Event, Hello, ImageId, Joined, PeerId};
 
-use crate::limits::{BULK_ROOM_TOLD, IMAGE_PIECES_AT_ONCE, PROTECT_PATIENCE};
+use crate::limits::{BULK_ROOM_TOLD, PROTECT_PATIENCE};
 
 /// Zeroes for a page of which a batch has no bytes.
 static ZEROES: [u8; machine::PAGE] = [0; machine::PAGE];
@@ -67,8 +67,6 @@ struct Outgoing {
     /// What had no room yet, oldest first, behind the images. The node is told of room only when nothing is
     /// left of both.
     unsent: VecDeque<Record>,
-    /// Calls the guest thread.
-    waker: Waker,
 }
 
 /// What became of a call.
@@ -191,7 +189,6 @@ impl Protection {
             images,
             sent: 0,
             unsent: VecDeque::new(),
-            waker: waker.clone(),
         });
         Ok(())
     }
@@ -253,11 +250,12 @@ impl Protection {
             return None;
         }
         // With little room the sender calls when there is much again.
-        let (room, rate) = outgoing.sender.offer(BULK_ROOM_TOLD)?;
+        let (room, figures) = outgoing.sender.offer(BULK_ROOM_TOLD)?;
         Some(Event::BulkRoom {
             peer: *peer,
             bytes: room as u64,
-            rate,
+            rate: figures.rate,
+            spare: figures.service.is_prompt(),
         })
     }
 
@@ -301,10 +299,10 @@ impl Outgoing {
 
     /// Hands over what there is room for: of images only some at once, as they are copied for it.
     fn flush(&mut self) {
-        for _ in 0..IMAGE_PIECES_AT_ONCE {
-            let Some((image, whole)) = self.images.front() else {
-                break;
-            };
+        // Asked whether all has left, the sender calls the guest thread when it has.
+        while let Some((image, whole)) = self.images.front()
+            && self.sender.is_drained()
+        {
             let piece = Piece::at(whole, self.sent);
             let (image, sent) = (*image, self.sent + piece.bytes.len());
             let is_whole = sent == whole.len();
@@ -318,7 +316,6 @@ impl Outgoing {
             }
         }
         if !self.images.is_empty() {
-            self.waker.wake();
             return;
         }
         while let Some(record) = self.unsent.pop_front() {

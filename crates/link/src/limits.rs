@@ -82,7 +82,7 @@ pub const BULK_ON_THE_WAY_MAX: usize = 32 << 20;
 /// Whoever found no room is called when so many bytes are on the way or fewer. The room is then that of
 /// [`BULK_BUFFERS_MAX`] long records, whose buffers are used again: more room at once would have the guest
 /// thread take new memory from the kernel, which costs it more than copying a page.
-pub const BULK_ROOM_AGAIN: usize = BULK_ON_THE_WAY_MAX - (4 << 20);
+pub const BULK_ROOM_AGAIN: usize = BULK_ON_THE_WAY_MAX - (1 << 20);
 /// Threads that compress and encrypt for one bulk link.
 pub const BULK_PACKERS: usize = 2;
 /// How often the guest thread looks whether the other threads of a bulk link let it have what they share,

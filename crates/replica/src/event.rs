@@ -112,6 +112,8 @@ pub enum Event {
         bytes: u64,
         /// Bytes a second that went over the bulk link lately; `None`: not measured yet.
         rate: Option<u64>,
+        /// Has this host processors to spare? What packs and sends pages does so on these.
+        spare: bool,
     },
     /// The arbiter's answer to [`Action::Check`].
     Checked(Epoch, Checked),

@@ -115,11 +115,20 @@ pub const SPEED_MIN_MAX: u32 = 100;
 /// Most samples of (step, time) from which lag is computed; beyond it, new log counts as older than it is.
 pub const LAG_SAMPLES_MAX: usize = 4096;
 
-/// Pages that the owner of a guest that runs copies in one slice, for a clone: a tenth of the slice's time.
+/// Pages that are copied for a clone in a millisecond, as long as they may be written again. A page costs the
+/// guest's thread a microsecond, the threads that pack and send it several, and the apprentice as many: so a
+/// clone takes a tenth of a processor on either side from what else the hosts do.
+pub const COPY_RATE: u64 = 8;
+/// The same on a host with processors to spare: there a clone takes a tenth of the guest's thread alone.
+pub const COPY_RATE_SPARE: u64 = 90;
+/// The same after the cut, wherever: until the pages have left the apprentice falls behind.
+pub const COPY_RATE_SEALING: u64 = 180;
+/// Most pages that are copied at once while the guest runs.
 pub const COPY_PAGES: u32 = 180;
-/// Pages copied at a time while the guest has nothing to do or has to wait for the clone. What comes for the
-/// guest meanwhile waits for that: about a quarter of a millisecond.
-pub const COPY_PAGES_IDLE: u32 = 512;
+/// Pages are saved up until so many can be copied at once: with them a record of the bulk link is full.
+pub const COPY_PAGES_LEAST: u32 = 64;
+/// Pages copied at a time while the guest stands for the clone.
+pub const COPY_PAGES_STANDING: u32 = 512;
 /// Longest time in which an apprentice that lacks no image of the VM must have shaken hands.
 pub const GREETING_PATIENCE: Span = Span::from_ms(20_000);
 /// Most rounds of a clone in which pages are copied before the cut.
@@ -138,6 +147,8 @@ pub const FROZEN_BYTES_MAX: usize = 256 << 20;
 /// Pages of that room which ordinary steps leave free, for what a device writes at once: with less the guest
 /// stands, and its inputs wait.
 pub const FROZEN_RESERVE: u32 = machine::limits::FROZEN_RESERVE as u32;
+/// Slowest pace of the guest before it stands because hardly more pages can be kept, in thousandths.
+pub const SEAL_PERMILLE_MIN: u32 = 250;
 /// Most log that an apprentice holds while the state is on its way to it, in bytes and [`ENTRY_COST`]s.
 pub const APPRENTICE_COST_MAX: u64 = 512 << 20;
 /// Longest time for which the guest stands, in all, until [`STANDING_BYTES`] more of its pages have left.
@@ -200,6 +211,7 @@ const _: () =
     assert!((FRAME_BYTES_CLOSE as u64 / 2) * ENTRY_COST + (FRAME_BYTES_MAX as u64) < BUFFER_COST_MAX);
 const _: () = assert!(TYPED_PIECE_BYTES <= TYPED_BYTES_MAX && TYPED_PIECE_BYTES <= INPUT_BYTES_MAX);
 const _: () = assert!(KEPT_BYTES_MAX > 2 * HELD_BYTES_MAX + RELEASED_BYTES_TELL);
+const _: () = assert!(0 < COPY_PAGES_LEAST && COPY_PAGES_LEAST <= COPY_PAGES && SEAL_PERMILLE_MIN > 0);
 const _: () = assert!(LAG_TARGET.0 < LAG_MAX.0);
 const _: () = assert!(SPEED_MIN_DEFAULT <= SPEED_MIN_MAX && SLOW_SECONDS <= SPEED_SECONDS);
 const _: () = assert!(TIMEOUT_MIN.0 <= TIMEOUT_DEFAULT.0 && TIMEOUT_DEFAULT.0 <= TIMEOUT_MAX.0);

@@ -281,6 +281,7 @@ fn a_bulk_link_that_takes_a_few_bytes_now_and_then_takes_nothing() {
             peer: replica::PeerId(101),
             bytes: 10,
             rate: None,
+            spare: false,
         };
         world.deliver(A, room);
     }

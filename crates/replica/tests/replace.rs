@@ -180,6 +180,7 @@ fn let_clone_go_on(world: &mut World) {
         peer: PeerId(102),
         bytes: world.bulk_room,
         rate: None,
+        spare: false,
     };
     world.deliver(A, room);
 }

@@ -228,6 +228,7 @@ impl<G: Subject> World<G> {
             peer,
             bytes: room.saturating_sub(wire.in_flight),
             rate: Some(rate),
+            spare: false,
         };
         self.schedule(at, What::Deliver(who, event));
     }

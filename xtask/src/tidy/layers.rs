@@ -101,6 +101,7 @@ const ORDERS: &[(&str, &[&str])] = &[
             "roles/table",
             "roles/dismissal",
             "roles/gate",
+            "clone/allowance",
             "clone/catch_up",
             "clone/standing",
             "clone/source",

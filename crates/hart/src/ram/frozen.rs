@@ -5,7 +5,7 @@
 //! in place. Before the first write to an owed page, `Ram` has it *kept*: copied into the pool. Nothing here
 //! decides which pages are owed, or in which order they are copied.
 
-use std::{fmt, mem::MaybeUninit};
+use std::fmt;
 
 use super::{page::PAGE, page_set::PageSet};
 
@@ -22,7 +22,8 @@ impl fmt::Display for OutOfHostMemory {
 impl std::error::Error for OutOfHostMemory {}
 
 /// Memory for pages that are kept. It never grows beyond what it was made for, and the host allocates it as
-/// it is used.
+/// it is used, in small pages: the guest waits while the host clears one, and a large one takes milliseconds
+/// where the host is itself a virtual machine.
 pub struct Pool {
     /// The pages one after the other, the last one kept at the end. The vector is never reallocated.
     content: Vec<u8>,
@@ -68,11 +69,6 @@ impl Frozen {
             pool,
             has_overflowed: false,
         }
-    }
-
-    /// The memory that no page was kept in yet.
-    pub fn untouched(&mut self) -> &mut [MaybeUninit<u8>] {
-        self.pool.content.spare_capacity_mut()
     }
 
     /// The page is about to be written: if it is owed, it is kept.

@@ -11,6 +11,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use replica::Time;
+
 use super::record::Record;
 use super::seal::FIRST_RECORD;
 use crate::LinkError;
@@ -49,6 +51,32 @@ pub struct Figures {
     /// Bytes a second that the kernel took lately while there was something to send. `None`: too little was
     /// sent to tell.
     pub rate: Option<u64>,
+    /// How soon the packers got a processor lately.
+    pub service: Service,
+}
+
+/// How soon the host serves threads that come last: it tells whether it has processors to spare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Nanoseconds from the time that a packer had a record to pack until that was packed, summed up over the
+    /// last records: each new one makes those before it count for an eighth less.
+    wanted: u64,
+    /// Nanoseconds of a processor that it got in that time.
+    got: u64,
+}
+
+impl Service {
+    /// A packer wanted a processor for so long, and got it for so long.
+    pub fn add(&mut self, wanted: u64, got: u64) {
+        self.wanted = (self.wanted - self.wanted / 8).saturating_add(wanted);
+        self.got = (self.got - self.got / 8).saturating_add(got.min(wanted));
+    }
+
+    /// Is a thread that comes last hardly ever kept waiting? False as long as that is not known.
+    #[must_use]
+    pub fn is_prompt(&self) -> bool {
+        self.got > self.wanted / 3 * 2
+    }
 }
 
 /// A record for a packer.
@@ -60,6 +88,8 @@ pub struct Job {
     pub record: Record,
     /// Whether its content is to be compressed.
     pub compress: bool,
+    /// When the record was handed over.
+    pub since: Time,
     /// An empty buffer for the record's bytes on the wire.
     pub wire: Vec<u8>,
 }
@@ -76,8 +106,8 @@ pub struct Ready {
 /// What the threads of a sender share.
 #[derive(Debug)]
 pub struct Outbox {
-    /// Records that no packer has taken yet.
-    waiting: VecDeque<Record>,
+    /// Records that no packer has taken yet, and when each was handed over.
+    waiting: VecDeque<(Record, Time)>,
     /// Number of the next record that a packer takes.
     next_taken: u64,
     /// Packed records by their numbers.
@@ -158,14 +188,14 @@ impl Outbox {
         !self.end_wanted
     }
 
-    /// Takes a record from the guest thread, or gives it back if there is no room.
-    pub fn push(&mut self, record: Record) -> Result<(), Record> {
+    /// Takes a record from the guest thread, which is there `now`, or gives it back if there is no room.
+    pub fn push(&mut self, now: Time, record: Record) -> Result<(), Record> {
         let cost = record.cost();
         if !self.has_room(cost) {
             return Err(record);
         }
         self.on_the_way += cost;
-        self.waiting.push_back(record);
+        self.waiting.push_back((record, now));
         Ok(())
     }
 
@@ -175,7 +205,7 @@ impl Outbox {
     /// write, and there is work for every other packer as well. If the guest thread is what the link waits
     /// for, no record waits, and there is time to compress.
     pub fn take(&mut self) -> Option<Job> {
-        let record = self.waiting.pop_front()?;
+        let (record, since) = self.waiting.pop_front()?;
         let number = self.next_taken;
         self.next_taken += 1;
         let writer_starves = !self.is_writing && self.ready.is_empty();
@@ -184,6 +214,7 @@ impl Outbox {
             number,
             record,
             compress,
+            since,
             wire: self.wires.pop().unwrap_or_default(),
         })
     }
@@ -271,18 +302,19 @@ mod tests {
     }
 
     const COST: usize = 1 << 20;
+    const NOW: Time = Time(0);
 
     #[test]
     fn there_is_room_up_to_the_last_byte_and_not_for_one_more() {
         let mut outbox = Outbox::default();
         for _ in 1..BULK_ON_THE_WAY_MAX / COST {
-            outbox.push(record(COST)).unwrap();
+            outbox.push(NOW, record(COST)).unwrap();
         }
-        let given_back = outbox.push(record(COST + 1)).unwrap_err();
+        let given_back = outbox.push(NOW, record(COST + 1)).unwrap_err();
         assert_eq!(given_back.cost(), COST + 1);
-        outbox.push(record(COST)).unwrap();
+        outbox.push(NOW, record(COST)).unwrap();
         assert_eq!((outbox.room(), outbox.on_the_way()), (0, BULK_ON_THE_WAY_MAX));
-        assert!(outbox.push(Record::Sealed).is_err());
+        assert!(outbox.push(NOW, Record::Sealed).is_err());
     }
 
     #[test]
@@ -290,7 +322,7 @@ mod tests {
         let mut outbox = Outbox::default();
         let count = BULK_ON_THE_WAY_MAX / COST;
         for _ in 0..count {
-            outbox.push(record(COST)).unwrap();
+            outbox.push(NOW, record(COST)).unwrap();
         }
         assert!(!outbox.has_room(1) && !outbox.is_drained());
         let mut calls = Vec::new();
@@ -305,7 +337,7 @@ mod tests {
         assert_eq!(calls, [count - BULK_ROOM_AGAIN / COST, count]);
         assert!(outbox.is_drained());
         // Whoever has not asked is not called.
-        outbox.push(record(COST)).unwrap();
+        outbox.push(NOW, record(COST)).unwrap();
         assert!(!outbox.written(ready(COST)));
     }
 
@@ -313,7 +345,7 @@ mod tests {
     fn records_are_written_in_their_order_whichever_is_packed_first() {
         let mut outbox = Outbox::default();
         for _ in 0..3 {
-            outbox.push(record(COST)).unwrap();
+            outbox.push(NOW, record(COST)).unwrap();
         }
         let numbers: Vec<u64> = (0..3).map(|_| outbox.take().unwrap().number).collect();
         assert!(outbox.take().is_none());
@@ -332,12 +364,12 @@ mod tests {
     fn what_the_link_waits_for_is_not_compressed() {
         let mut outbox = Outbox::default();
         // The guest thread is slow: one record at a time.
-        outbox.push(record(COST)).unwrap();
+        outbox.push(NOW, record(COST)).unwrap();
         let first = outbox.take().unwrap();
         assert!(first.compress);
         // The packers are slow: the writer has nothing, and there is more work than packers.
         for _ in 0..4 {
-            outbox.push(record(COST)).unwrap();
+            outbox.push(NOW, record(COST)).unwrap();
         }
         assert!(!outbox.take().unwrap().compress);
         // The network is slow: the writer has something in hand, or before it.
@@ -350,11 +382,11 @@ mod tests {
     #[test]
     fn when_the_link_is_over_nothing_is_taken_and_nothing_kept() {
         let mut outbox = Outbox::default();
-        outbox.push(record(COST)).unwrap();
+        outbox.push(NOW, record(COST)).unwrap();
         outbox.put_buffer(vec![1; 10]);
         outbox.end(Some(LinkError::Stopped));
         assert_eq!((outbox.room(), outbox.phase), (0, Phase::Over));
-        assert!(outbox.push(Record::Sealed).is_err());
+        assert!(outbox.push(NOW, Record::Sealed).is_err());
         assert!(outbox.take().is_none() && outbox.buffer().capacity() == 0);
     }
 
@@ -368,5 +400,20 @@ mod tests {
         let used: Vec<Vec<u8>> = used.collect();
         assert_eq!(used.len(), BULK_BUFFERS_MAX);
         assert!(used.iter().all(Vec::is_empty));
+    }
+
+    #[test]
+    fn threads_that_are_kept_waiting_say_that_the_host_has_no_processor_to_spare() {
+        let mut service = Service::default();
+        assert!(!service.is_prompt(), "nothing is known");
+        service.add(1_000, 900);
+        assert!(service.is_prompt());
+        // One that waited for long is not forgotten at once.
+        service.add(5_000, 900);
+        assert!(!service.is_prompt());
+        (0..5).for_each(|_| service.add(1_000, 900));
+        assert!(!service.is_prompt());
+        (0..20).for_each(|_| service.add(1_000, 900));
+        assert!(service.is_prompt());
     }
 }

@@ -15,7 +15,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 
-use replica::Span;
+use replica::{Span, Time};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
@@ -104,14 +104,13 @@ impl Sender {
         self.shared.look().map_or(0, |outbox| outbox.room())
     }
 
-    /// Once the peer has admitted the link: its room, and bytes a second that it sends, as far as known.
-    /// `None`: it is not open, or its room is less than `least`, and the waker is called as
-    /// [`Sender::has_room`] says.
+    /// Once the peer has admitted the link: its room, and what was done so far. `None`: it is not open, or
+    /// its room is less than `least`, and the waker is called as [`Sender::has_room`] says.
     #[must_use]
-    pub fn offer(&self, least: usize) -> Option<(usize, Option<u64>)> {
+    pub fn offer(&self, least: usize) -> Option<(usize, Figures)> {
         let mut outbox = self.shared.look()?;
         let takes = outbox.phase == Phase::Open && outbox.has_room(least);
-        takes.then(|| (outbox.room(), outbox.figures.rate))
+        takes.then(|| (outbox.room(), outbox.figures))
     }
 
     /// Whether a record of this cost may be handed over. If not, the waker is called when there is room for
@@ -130,7 +129,7 @@ impl Sender {
         let Some(mut outbox) = self.shared.look() else {
             return Err(record);
         };
-        outbox.push(record)?;
+        outbox.push(clock::now(), record)?;
         drop(outbox);
         self.shared.work.notify_one();
         Ok(())
@@ -236,12 +235,17 @@ impl Shared {
     fn pack(&self) {
         let mut encoder = Encoder::default();
         let mut body = Vec::new();
+        let mut free = Time(0);
         while let Some((mut job, keys)) = self.next_job() {
+            let (since, used) = (job.since.max(free), clock::thread_ns());
             let cost = job.record.cost();
             body.clear();
             let compressed = encoder.encode(&job.record, job.compress, &mut body);
             let mut wire = std::mem::take(&mut job.wire);
             let sealed = seal::seal(keys, job.number, &body, &mut wire);
+            free = clock::now();
+            let (wanted, got) = (free.since(since).0, clock::thread_ns() - used);
+            self.lock().figures.service.add(wanted, got);
             if !self.packed(job, compressed, body.len(), sealed.map(|()| Ready { wire, cost })) {
                 return;
             }
@@ -416,7 +420,7 @@ struct Meter {
     /// Bytes and time of the measurement that is going on.
     within: (u64, Span),
     /// Time of the last report, if there was something to send after it.
-    busy_since: Option<replica::Time>,
+    busy_since: Option<Time>,
 }
 
 impl Meter {

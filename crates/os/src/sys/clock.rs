@@ -19,6 +19,12 @@ pub fn wall_ns() -> u64 {
     nanoseconds(clock_gettime(ClockId::Realtime))
 }
 
+/// The processor time that this thread has used, in nanoseconds.
+#[must_use]
+pub fn thread_ns() -> u64 {
+    nanoseconds(clock_gettime(ClockId::ThreadCPUTime))
+}
+
 /// A span in the form that the kernel's calls take.
 #[must_use]
 pub fn timespec(nanoseconds: u64) -> Timespec {
@@ -42,6 +48,13 @@ mod tests {
     fn the_clock_does_not_go_back() {
         let first = now();
         assert!(now() >= first);
+    }
+
+    #[test]
+    fn a_thread_uses_no_more_processor_time_than_passes() {
+        let (began, used) = (now(), thread_ns());
+        let spent = (0..).map(|_| thread_ns() - used).find(|&spent| spent > 0);
+        assert!(spent.is_some_and(|spent| spent <= now().since(began).0));
     }
 
     #[test]

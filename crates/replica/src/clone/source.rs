@@ -7,6 +7,7 @@
 //! it the frames of the log. A source never holds an output and never changes the guest; the cut takes a
 //! moment in which the guest does not run, and a full pool of kept pages makes it wait.
 
+use crate::clone::allowance::Allowance;
 use crate::clone::catch_up::CatchUp;
 use crate::clone::standing::Standing;
 use crate::event::{Action, Checked, Epoch, Event, Joined, News, PeerId, Phase};
@@ -80,6 +81,10 @@ pub struct Source {
     supplies_images: bool,
     /// Bytes that the bulk link takes now.
     room: u64,
+    /// How many pages may be copied now.
+    allowance: Allowance,
+    /// Has this host processors to spare?
+    spare: bool,
     /// Since when a page waits for room on the bulk link, and how much it needs; `None`: none does. Less room
     /// than that ends no waiting: a link that takes a few bytes now and then takes nothing.
     blocked: Option<(Time, u64)>,
@@ -124,6 +129,8 @@ impl Source {
             since: call.now,
             supplies_images: false,
             room: 0,
+            allowance: Allowance::new(call.now),
+            spare: false,
             blocked: None,
             rate: None,
             crowded: None,
@@ -165,8 +172,14 @@ impl Source {
                 self.follower.on_heartbeat(call.now, bytes);
                 Ok(())
             }
-            Event::BulkRoom { peer, bytes, rate } if *peer == self.peer() => {
+            Event::BulkRoom {
+                peer,
+                bytes,
+                rate,
+                spare,
+            } if *peer == self.peer() => {
                 self.room = *bytes;
+                self.spare = *spare;
                 self.rate = rate.or(self.rate);
                 self.blocked = self.blocked.filter(|&(_, needs)| self.room < needs);
                 Ok(())
@@ -305,10 +318,12 @@ impl Source {
         matches!(self.stage, Stage::Rounds { .. } | Stage::Sealing(_))
     }
 
-    /// Until when the guest must rest, so that the apprentice catches up; `None`: it may run.
+    /// Until when the guest must rest, so that its pages leave or the apprentice catches up; `None`: it may
+    /// run.
     #[must_use]
     pub fn rest(&self) -> Option<Time> {
         match &self.stage {
+            Stage::Sealing(standing) => standing.rest(),
             Stage::Following { catch_up } => catch_up.as_ref().and_then(CatchUp::rest),
             _ => None,
         }
@@ -316,11 +331,12 @@ impl Source {
 
     /// Notes that a slice of the guest begins now.
     pub fn on_slice(&mut self, now: Time) {
-        if let Stage::Following {
-            catch_up: Some(catch_up),
-        } = &mut self.stage
-        {
-            catch_up.on_slice(now);
+        match &mut self.stage {
+            Stage::Sealing(standing) => standing.on_slice(now),
+            Stage::Following {
+                catch_up: Some(catch_up),
+            } => catch_up.on_slice(now),
+            _ => {}
         }
     }
 
@@ -391,8 +407,6 @@ pub struct Owner {
     pub released: u64,
     /// Bytes of the disk requests that are not done.
     pub disk_bytes: usize,
-    /// Does the guest wait for an input or the time?
-    pub waits: bool,
     /// Has the guest a backup besides?
     pub is_followed: bool,
     /// Has a digest begun in the log that has not ended?

@@ -1,15 +1,21 @@
-//! `Standing`: for how long the guest may stand because the pages that are kept for a clone leave too slowly.
+//! `Standing`: how slowly the guest runs, and for how long it may stand, because the pages that are kept for
+//! a clone leave more slowly than the guest overwrites owed ones.
 //!
-//! A guest that overwrites owed pages faster than the bulk link takes them runs as fast as these leave. That
-//! is a guest which is slower for a while; over a link that takes next to nothing it is a guest which is as
-//! good as dead, for the sake of a backup. The owner asks here before each slice, and gives the clone up.
+//! Once half of the room for kept pages is used, the guest rests between its slices, the more of its time the
+//! less room is left: so it runs as fast as pages leave, and its clients wait for a rest of a few
+//! milliseconds now and then. Without that it would run at full speed until no room is left, and then hardly
+//! at all. Over a link that takes next to nothing it is a guest which is as good as dead, for the sake of a
+//! backup. The owner asks here before each slice, and gives the clone up.
 
 use crate::limits;
+use crate::peer::rest::Rest;
 use messages::time::{Span, Time};
 
-/// For how long the guest has stood, since so much of the clone had left.
+/// How slowly the guest runs, and for how long it has stood, since so much of the clone had left.
 #[derive(Debug, Default)]
 pub struct Standing {
+    /// How long the guest rests after each slice.
+    rest: Rest,
     /// Since when the guest stands, as far as that is not counted in `stood`; `None`: it runs.
     since: Option<Time>,
     /// How long it has stood since `then`.
@@ -22,10 +28,9 @@ impl Standing {
     /// Notes that the guest stands now, or does not, when so many bytes of pages have left.
     pub fn look(&mut self, now: Time, stands: bool, left: u64) {
         if left.saturating_sub(self.then) >= limits::STANDING_BYTES {
-            *self = Standing {
-                then: left,
-                ..Standing::default()
-            };
+            self.since = None;
+            self.stood = Span(0);
+            self.then = left;
         }
         if let Some(since) = self.since {
             self.stood = Span(self.stood.0 + now.since(since).0);
@@ -33,11 +38,39 @@ impl Standing {
         self.since = stands.then_some(now);
     }
 
+    /// Takes the time, the end of the last slice, and the room that is left for kept pages, of so much in
+    /// all: the guest rests now if too little is left. Gives the share of its time in which it may run, in
+    /// thousandths.
+    pub fn slow_down(&mut self, now: Time, left: u32, room: u32) -> u32 {
+        let permille = share(left, room);
+        self.rest.look(now, permille);
+        permille
+    }
+
+    /// Notes that a slice begins now.
+    pub fn on_slice(&mut self, now: Time) {
+        self.rest.on_slice(now);
+    }
+
+    /// Until when the guest must rest; `None`: it may run.
+    #[must_use]
+    pub fn rest(&self) -> Option<Time> {
+        self.rest.until()
+    }
+
     /// Has it stood for too long?
     #[must_use]
     pub fn is_too_long(&self) -> bool {
         self.stood >= limits::STANDING_PATIENCE
     }
+}
+
+/// The share of its time in which a guest may run, in thousandths: all of it as long as half of the room is
+/// left, and from there on less, down to [`limits::SEAL_PERMILLE_MIN`] where it would have to stand.
+fn share(left: u32, room: u32) -> u32 {
+    let above = |pages: u32| u64::from(pages.saturating_sub(limits::FROZEN_RESERVE));
+    let share = (above(left) * 1000).checked_div(above(room / 2)).unwrap_or(1000);
+    u32::try_from(share.min(1000)).map_or(1000, |share| share.max(limits::SEAL_PERMILLE_MIN))
 }
 
 #[cfg(test)]
@@ -69,6 +102,27 @@ mod tests {
         assert_eq!(given_up(0), Some(patience));
         // As much as the host must take of a bulk link that it takes for one at all.
         assert!(given_up(280).is_some_and(|ms| ms < patience * 11 / 10));
+    }
+
+    #[test]
+    fn a_guest_slows_down_from_half_of_the_room_on_and_rests_in_proportion() {
+        let room = 4 * limits::FROZEN_RESERVE;
+        assert_eq!(share(u32::MAX, room), 1000, "nothing is kept");
+        assert_eq!(share(room, room), 1000);
+        assert_eq!(share(room / 2, room), 1000);
+        assert_eq!(share(limits::FROZEN_RESERVE * 3 / 2, room), 500);
+        assert_eq!(share(limits::FROZEN_RESERVE, room), limits::SEAL_PERMILLE_MIN);
+        assert_eq!(share(0, room), limits::SEAL_PERMILLE_MIN);
+        let ms = |ms| Time(Span::from_ms(ms).0);
+        let mut standing = Standing::default();
+        standing.on_slice(ms(0));
+        assert_eq!(
+            standing.slow_down(ms(1), limits::FROZEN_RESERVE * 3 / 2, room),
+            500
+        );
+        assert_eq!(standing.rest(), Some(ms(2)));
+        standing.slow_down(ms(2), room, room);
+        assert_eq!(standing.rest(), None);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! What is said is in the crate `messages`. From below: `handshake` is a talk by which a pair is formed,
 //! `forming` what a primary decides between two of them, `channel` sends the log and its acknowledgements,
-//! `detect` suspects, `pulse` sends heartbeats, `lag`, `rest`, `mean` and `pace` keep the primary within reach
-//! of its backup, and `follower` is a backup with all of these, as its primary sees it.
+//! `detect` suspects, `pulse` sends heartbeats, `lag`, `rest`, `mean` and `pace` keep the primary within
+//! reach of its backup, and `follower` is a backup with all of these, as its primary sees it.
 //!
 //! Nothing here knows a guest or decides what follows from a suspicion: that is the roles' business.
 

@@ -583,6 +583,7 @@ impl World {
             peer,
             bytes: self.bulk_room,
             rate: None,
+            spare: false,
         };
         let at = self.now.after(self.delay);
         self.processes[side].inbox.push_back((at, event));

@@ -43,10 +43,11 @@ impl Source {
         self.is_beside = owner.is_followed;
         self.check_patience(now)?;
         let holds = self.holds(guest);
-        let budget = if owner.waits || holds {
-            limits::COPY_PAGES_IDLE
+        self.allowance.look(now, self.copy_rate());
+        let budget = if holds {
+            limits::COPY_PAGES_STANDING
         } else {
-            limits::COPY_PAGES
+            self.allowance.pages()
         };
         match &mut self.stage {
             Stage::Greeting(handshake) => {
@@ -71,6 +72,7 @@ impl Source {
             }
             Stage::Sealing(standing) => {
                 standing.look(now, holds, self.figures.pages * G::PAGE as u64);
+                self.figures.permille = standing.slow_down(now, guest.frozen_room(), frozen_room::<G>());
                 if standing.is_too_long() {
                     return Err(abandoned(
                         "the guest has stood for too long because its pages leave too slowly",
@@ -139,8 +141,20 @@ impl Source {
         waits.then(|| self.since.after(limits::GREETING_PATIENCE))
     }
 
+    /// How many pages are copied in a millisecond.
+    fn copy_rate(&self) -> u64 {
+        match self.stage {
+            Stage::Rounds { .. } if self.spare => limits::COPY_RATE_SPARE,
+            Stage::Rounds { .. } => limits::COPY_RATE,
+            _ => limits::COPY_RATE_SEALING,
+        }
+    }
+
     /// Copies owed pages to the bulk link, as many as it has room for.
     fn copy<G: Guest>(&mut self, call: &mut Call<'_>, guest: &mut G, budget: u32) -> Result<Copied, End> {
+        if budget == 0 {
+            return Ok(Copied::More);
+        }
         let fit = u32::try_from(self.room / G::PAGE as u64).unwrap_or(u32::MAX);
         let max = budget.min(fit);
         if max == 0 {
@@ -158,6 +172,7 @@ impl Source {
             let bytes = batch.content().len() as u64;
             self.room = self.room.saturating_sub(bytes);
             self.figures.pages += batch.len() as u64;
+            self.allowance.take(batch.len() as u64, bytes / G::PAGE as u64);
             self.figures.bytes += bytes;
             call.out.push_back(Action::Bulk(self.peer(), Bulk::Pages(batch)));
         }
@@ -192,9 +207,7 @@ impl Source {
         log: &mut Log,
         owner: &Owner,
     ) -> Result<(), End> {
-        let room = u32::try_from(limits::FROZEN_BYTES_MAX / G::PAGE).unwrap_or(u32::MAX);
-        let room = room.max(2 * limits::FROZEN_RESERVE);
-        let state = guest.freeze(room).map_err(End::Abandoned)?;
+        let state = guest.freeze(frozen_room::<G>()).map_err(End::Abandoned)?;
         self.figures.owed_at_cut = guest.owed();
         log.begin(guest.now());
         let cut = CutAt {
@@ -280,10 +293,12 @@ impl Source {
     pub fn deadline(&self) -> Option<Time> {
         let work = match &self.stage {
             Stage::Greeting(handshake) => return earliest([handshake.deadline(), self.greeting_until()]),
-            Stage::Rounds { .. } | Stage::Sealing(_) if self.blocked.is_none() => Some(Time(0)),
-            Stage::Rounds { .. } | Stage::Sealing(_) => {
+            Stage::Rounds { .. } | Stage::Sealing(_) if self.blocked.is_some() => {
                 self.blocked.map(|(since, _)| since.after(limits::BULK_PATIENCE))
             }
+            Stage::Rounds { owed: None } => Some(Time(0)),
+            Stage::Sealing(_) if self.stands.is_some() => Some(Time(0)),
+            Stage::Rounds { .. } | Stage::Sealing(_) => Some(self.allowance.due(self.copy_rate())),
             Stage::Cutting(_) => Some(Time(0)),
             Stage::Following { catch_up: None } => Some(self.since.after(limits::FOLLOWING_PATIENCE)),
             Stage::Following { catch_up: Some(_) } => match self.question {
@@ -298,4 +313,10 @@ impl Source {
         let cut = self.cut_at.map(|_| Time(0));
         earliest([work, digest, cut, Some(self.follower.deadline())])
     }
+}
+
+/// For how many pages there is room that are kept as they were at the cut.
+fn frozen_room<G: Guest>() -> u32 {
+    let room = u32::try_from(limits::FROZEN_BYTES_MAX / G::PAGE).unwrap_or(u32::MAX);
+    room.max(2 * limits::FROZEN_RESERVE)
 }

@@ -95,7 +95,6 @@ impl Live {
                 outputs: self.released + held(),
                 released: self.released,
                 disk_bytes: self.disks.bytes(),
-                waits: self.recorder.waits(),
                 is_followed,
                 hashes: self.recorder.digests.begun,
             };
