@@ -297,6 +297,7 @@ impl<'a> Half<'a> {
             run: Options {
                 digest_every: self.spec.digest_every,
                 record: None,
+                ..Options::default()
             },
         }
     }

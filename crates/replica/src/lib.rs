@@ -23,6 +23,7 @@ pub mod node;
 pub mod options;
 pub mod peer;
 mod roles;
+mod snapshot;
 pub mod time;
 mod vm_name;
 
@@ -30,7 +31,7 @@ pub use vmlog as log;
 
 pub use event::{
     Action, Bulk, Checked, Claim, ClaimKind, DiskAnswer, Epoch, Event, Halt, Joined, News, Next, PeerId,
-    Phase, RoleName, Shown, Slowness, Suspicion, Verdict,
+    Phase, RoleName, Shown, Slowness, SnapshotEvent, SnapshotOrder, SnapshotPiece, Suspicion, Verdict,
 };
 pub use guest::Guest;
 pub use guest::playback::{Playback, PlaybackError, Playing};

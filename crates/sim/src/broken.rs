@@ -84,7 +84,7 @@ fn without_notices(options: &mut Options) {
 }
 
 /// All variants.
-pub const VARIANTS: [Broken; 44] = [
+pub const VARIANTS: [Broken; 45] = [
     variant(
         "output released before the ack",
         "FT 2.2-c",
@@ -197,6 +197,11 @@ pub const VARIANTS: [Broken; 44] = [
         "handed over with a request at a disk",
         "FT 3.3-d",
         Mutation::HandedOverUnquiet,
+    ),
+    variant(
+        "snapshot with a request at a disk",
+        "FT 3.3-d",
+        Mutation::SnapshotUnquiet,
     ),
     clone(
         "handed over without the outputs that have not left",

@@ -26,6 +26,7 @@ use crate::{
     process::{self, Birth, Process, Processes},
     random::Random,
     schedule::{Schedule, What},
+    snapshots::Snapshots,
     storage::Storage,
     subject::Subject,
 };
@@ -88,6 +89,8 @@ pub struct World<G: Subject> {
     pub(crate) attached: ProcessId,
     /// Who looks after the guest's protection.
     pub(crate) keeper: Keeper,
+    /// The snapshots that are under way.
+    pub(crate) snapshots: Snapshots<G>,
     /// Faults that wait for what a process does.
     pub(crate) armed: Vec<Armed>,
     /// Is the time over in which anything may go wrong?
@@ -130,6 +133,7 @@ impl<G: Subject> World<G> {
             processes: Processes::default(),
             attached: ProcessId::A,
             keeper: Keeper::default(),
+            snapshots: Snapshots::new(options.seed),
             armed: options.armed.clone(),
             healed: false,
             checks: Checks::default(),

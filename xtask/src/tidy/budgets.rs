@@ -10,7 +10,7 @@ const BUDGETS: &[(&str, usize)] = &[
     ("hart", 14_000),
     ("machine", 7_000),
     ("vmlog", 1_500),
-    ("replica", 7_500),
+    ("replica", 7_900),
     ("model", 1_500),
     ("arbiter", 1_000),
     ("disk", 4_000),

@@ -8,4 +8,4 @@
 
 pub mod catch_up;
 pub mod source;
-mod standing;
+pub(crate) mod standing;
