@@ -101,6 +101,6 @@ pub struct OriginArgs {
     /// Memory, harts, images, command line and addresses are those of the snapshot, and so is the VM's name
     /// unless another one is given. Disks and networks must be given as the guest has them, the disks with
     /// the content that belongs to the snapshot. The guest's clock jumps forward to the present time.
-    #[arg(long, value_name = "FILE", help_heading = MACHINE)]
+    #[arg(long, value_name = "FILE", help_heading = MACHINE, hide_short_help = true)]
     pub from: Option<PathBuf>,
 }
