@@ -22,6 +22,8 @@ macro_rules! say {
 
 mod args;
 mod demo;
+mod draft;
+mod fits;
 mod gateway;
 mod help;
 mod image;
@@ -76,7 +78,7 @@ fn arguments() -> Cli {
             "lockstep: this version has no `{word}`, since nothing manages all VMs of a host: each VM is the \
              process that `run`, `primary` or `backup` started; `lockstep status` lists them, and \
              `protect`, `move-backup`, `unprotect`, `protection`, `failover`, `pause`, `resume`, `stop`, \
-             `reset` and `events` are the other commands for VMs that run"
+             `reset`, `snapshot` and `events` are the other commands for VMs that run"
         );
         os::stderr::finish();
         std::process::exit(2);
@@ -159,6 +161,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Resume(args) => vm_verbs::pause(&args, false)?,
         Command::Stop(args) => return vm_verbs::stop(&args),
         Command::Reset(args) => vm_verbs::reset(&args)?,
+        Command::Snapshot(args) => return vm_verbs::snapshot(&args),
         Command::Events(args) => vm_verbs::events(&args)?,
         Command::Release(args) => release::run(&args)?,
         Command::Gateway(args) => gateway::run(&args)?,

@@ -3,7 +3,8 @@
 //! Each command reads the file and the flags, hands the machine to `host`, and turns the way in which it
 //! ended into an exit code.
 
-use std::io::IsTerminal;
+use std::fs::File;
+use std::io::{BufReader, IsTerminal};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,9 +14,9 @@ use anyhow::Result;
 use console::ConsoleSpec;
 use host::build::InterpreterOptions;
 use host::run::Build;
-use host::{FirmwareSpec, Outcome, PairSpec, Pairing, RunError, SetupError, VmSpec};
+use host::{FirmwareSpec, Origin, Outcome, PairSpec, Pairing, RunError, SetupError, VmSpec};
 use link::LinkError;
-use machine::Machine;
+use machine::{Config, Machine};
 use replica::Hello;
 use report::Figures;
 use serde::Serialize;
@@ -25,64 +26,115 @@ use crate::args::{
 };
 use crate::vm_file::VmFile;
 use crate::watching::Watching;
-use crate::{output, spec, usage};
+use crate::{fits, output, spec, usage};
 
 /// Time between two sentences about a backup that does not answer.
 const CALLING_EVERY: Duration = Duration::from_secs(5);
 
 /// Runs a machine alone.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
-    let (vm, watching) = alone(&args.vm, &args.start, &args.sandbox, &args.events, &args.profile)?;
-    live(&vm, spec::engine(&args.engine), None, &watching, args.result.json)
-}
-
-/// Runs a machine alone and writes its log.
-pub fn record(args: &RecordArgs) -> Result<ExitCode> {
-    let (vm, watching) = alone(&args.vm, &args.start, &args.sandbox, &args.events, &args.profile)?;
+    let mut process = alone(
+        &args.vm,
+        &args.start,
+        &args.sandbox,
+        &args.events,
+        &args.profile,
+        args.origin.from.as_deref(),
+    )?;
+    let origin = process.origin.take();
     live(
-        &vm,
+        &process,
         spec::engine(&args.engine),
-        Some(&args.output),
-        &watching,
+        None,
+        origin,
         args.result.json,
     )
 }
 
-/// Begins a process with a machine alone.
+/// Runs a machine alone and writes its log.
+pub fn record(args: &RecordArgs) -> Result<ExitCode> {
+    let process = alone(
+        &args.vm,
+        &args.start,
+        &args.sandbox,
+        &args.events,
+        &args.profile,
+        None,
+    )?;
+    live(
+        &process,
+        spec::engine(&args.engine),
+        Some(&args.output),
+        None,
+        args.result.json,
+    )
+}
+
+/// What builds the machine of a process.
+type Builder<'a> = Box<dyn FnMut(&Config) -> Result<Machine, String> + 'a>;
+
+/// A process with a machine alone.
+struct Process {
+    spec: VmSpec,
+    watching: Watching,
+    /// The snapshot from which it goes on, and the rest of its file; `None`: it boots, or somebody has it.
+    origin: Option<(Origin, BufReader<File>)>,
+}
+
+/// Begins a process with a machine alone, which goes on from the snapshot `from` or boots.
 fn alone(
     vm: &VmArgs,
     start: &StartArgs,
     sandbox: &SandboxArgs,
     events: &EventsArgs,
     profile: &ProfileArgs,
-) -> Result<(VmSpec, Watching)> {
+    from: Option<&Path>,
+) -> Result<Process> {
     os::sandbox::keep_right_to_be_served_soon();
     sandbox.begin()?;
-    let mut spec = spec::alone(&load(vm)?.with_start_flags(start)).map_err(usage::mark)?;
+    let mut file = load(vm)?.with_start_flags(start);
+    let origin = from.map(Origin::open).transpose()?;
+    if let (Some((origin, _)), None) = (&origin, &file.name) {
+        file.name = Some(origin.head.vm.clone());
+    }
+    let mut spec = spec::alone(&file).map_err(usage::mark)?;
     if spec.protect.is_some() {
         // It may become one half of a pair while it runs.
         os::sandbox::ask_to_be_served_soon();
     }
     spec::tell(&mut spec, events);
     spec.sandbox = !sandbox.no_sandbox;
-    if spec.kernel.is_none() && !matches!(spec.firmware, FirmwareSpec::File(_)) {
+    if let Some((origin, _)) = &origin {
+        fits::adopt(&file, &mut spec, &origin.head.header).map_err(usage::mark)?;
+    } else if spec.kernel.is_none() && !matches!(spec.firmware, FirmwareSpec::File(_)) {
         return Err(usage::mark(SetupError::NothingToBoot));
     }
-    Ok((spec, Watching::new(profile)?))
+    let watching = Watching::new(profile)?;
+    Ok(Process {
+        spec,
+        watching,
+        origin,
+    })
 }
 
 /// Runs a machine alone to its end, with a `log` or without.
 fn live(
-    spec: &VmSpec,
+    process: &Process,
     engine: InterpreterOptions,
     log: Option<&Path>,
-    watching: &Watching,
+    origin: Option<(Origin, BufReader<File>)>,
     json: bool,
 ) -> Result<ExitCode> {
+    let Process { spec, watching, .. } = process;
     begin(spec, json)?;
     greet(spec, "switches it off");
-    let mut build = host::build::watched(engine, spec.images(), watching.watch()?);
-    let outcome = host::run(spec, log, &mut build);
+    let watch = watching.watch()?;
+    let (origin, rest) = origin.unzip();
+    let mut build: Builder<'_> = match (&origin, rest) {
+        (Some(origin), Some(rest)) => Box::new(host::build::restored(&origin.path, rest, engine, watch)),
+        _ => Box::new(host::build::watched(engine, spec.images(), watch)),
+    };
+    let outcome = host::run(spec, log, origin.as_ref(), &mut *build);
     // Nothing writes to the map any more, and its file is complete.
     drop(build);
     let profile = match &outcome {

@@ -10,7 +10,7 @@ use os::entropy;
 use report::{Reason, StateWord};
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::limits::{ANSWER_LEN_MAX, CALLS_MAX, READ_LEN};
+use crate::limits::{ANSWER_LEN_MAX, ANSWER_READ_LEN, CALLS_MAX};
 use crate::place;
 use crate::protocol::{Answer, Request, RequestId, Response, Verb, line};
 use crate::status::Status;
@@ -91,7 +91,7 @@ pub fn statuses(found: &[Found], patience: Duration) -> Result<Vec<Status>, Call
 /// A connection to a VM's process.
 #[derive(Debug)]
 pub struct Caller {
-    vm: String,
+    pub(crate) vm: String,
     stream: UnixStream,
     /// What was read and not taken.
     input: Vec<u8>,
@@ -234,30 +234,70 @@ impl Caller {
                 let vm = self.vm.clone();
                 return Err(CallError::Unknown { vm, why });
             }
-            let mut buffer = [0; READ_LEN];
+            if !self.read(until)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The next bytes, exactly so many, which stand behind a line that says so; `None`: they have not all
+    /// come by then.
+    ///
+    /// # Errors
+    /// The process has ended, or has hung up; or it would send more than [`ANSWER_LEN_MAX`] at once.
+    pub fn bytes(&mut self, length: u64, until: Instant) -> Result<Option<Vec<u8>>, CallError> {
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        if length > ANSWER_LEN_MAX {
+            let (vm, why) = (self.vm.clone(), "it sends too much at once".into());
+            return Err(CallError::Unknown { vm, why });
+        }
+        while self.input.len() < length {
+            if !self.read(until)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(self.input.drain(..length).collect()))
+    }
+
+    /// Sends a line behind a request.
+    ///
+    /// # Errors
+    /// The process has ended, or has hung up.
+    pub fn send(&mut self, line: &[u8]) -> Result<(), CallError> {
+        let ended = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        match self.stream.write_all(line) {
+            Err(error) if ended(&error) => Err(CallError::Ended(self.vm.clone())),
+            other => other.map_err(|source| self.socket(source)),
+        }
+    }
+
+    /// Reads what comes until then; false: nothing has, or a signal came.
+    fn read(&mut self, until: Instant) -> Result<bool, CallError> {
+        let mut buffer = [0; ANSWER_READ_LEN];
+        loop {
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Err(CallError::Ended(self.vm.clone())),
                 Ok(length) => {
                     self.input
                         .extend_from_slice(buffer.get(..length).unwrap_or_default());
-                    continue;
+                    return Ok(true);
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                     return Err(CallError::Ended(self.vm.clone()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
                 Err(source) => return Err(self.socket(source)),
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Ok(None);
+                return Ok(false);
             }
             let left = os::sys::clock::timespec(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX));
             match poll(&mut [PollFd::new(&self.stream, PollFlags::IN)], Some(&left)) {
                 Ok(_) => {}
                 // The program has got a signal, and may want to look at it.
-                Err(rustix::io::Errno::INTR) => return Ok(None),
+                Err(rustix::io::Errno::INTR) => return Ok(false),
                 Err(error) => return Err(self.socket(error.into())),
             }
         }

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use os::limits::LAST_WORDS_PATIENCE;
@@ -91,6 +92,12 @@ impl Control {
             };
             self.reply(&asked, answer);
         }
+    }
+
+    /// The next connection on which a snapshot is to leave, since its request was answered with
+    /// [`Answer::Begun`]; and whether the caller keeps the guest's disks along with it. It does not block.
+    pub fn handed(&mut self) -> Option<(UnixStream, bool)> {
+        self.desk.handed()
     }
 
     /// Answers a request.

@@ -3,6 +3,7 @@
 //! than it takes to put something there or to take it away.
 
 use std::collections::VecDeque;
+use std::os::unix::net::UnixStream;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ struct Queue {
     asked: VecDeque<(CallerId, Request)>,
     /// Its answers.
     answered: VecDeque<(CallerId, RequestId, Answer)>,
+    /// Connections of callers who get a snapshot, for the guest's thread; each with its hook's wish.
+    handed: VecDeque<(UnixStream, bool)>,
     course: Course,
 }
 
@@ -60,6 +63,7 @@ impl Desk {
             queue: Mutex::new(Queue {
                 asked: VecDeque::new(),
                 answered: VecDeque::new(),
+                handed: VecDeque::new(),
                 course,
             }),
             guest,
@@ -115,6 +119,17 @@ impl Desk {
     /// The next answer of the guest's thread.
     pub fn answered(&self) -> Option<(CallerId, RequestId, Answer)> {
         self.queue().answered.pop_front()
+    }
+
+    /// Gives a caller's connection to the guest's thread, which has begun a snapshot for it.
+    pub fn hand_over(&self, stream: UnixStream, hook: bool) {
+        self.queue().handed.push_back((stream, hook));
+        self.guest.wake();
+    }
+
+    /// The next connection on which a snapshot is to leave.
+    pub fn handed(&self) -> Option<(UnixStream, bool)> {
+        self.queue().handed.pop_front()
     }
 
     /// All callers have all events, and the guest has ended.

@@ -8,7 +8,8 @@
 //! Map, from below: `limits`; `status` and `protocol` are what is said; `lines` keeps the last events;
 //! `place` is the socket's file. The VM's end: `desk` stands between its two threads, `server` is the one
 //! that talks to callers, `control` what the guest's thread has of it. The other end: `client` calls, `verbs`
-//! are the orders that can be given, `text` is a status as people read it, and `progress` a clone on its way.
+//! are the orders that can be given, `snapshot` is one of them with its answer, `text` is a status as people
+//! read it, and `progress` a clone on its way.
 #![forbid(unsafe_code)]
 
 mod client;
@@ -20,6 +21,7 @@ mod place;
 mod progress;
 mod protocol;
 mod server;
+mod snapshot;
 mod status;
 mod text;
 mod verbs;
@@ -27,7 +29,8 @@ mod verbs;
 pub use client::{CallError, Caller, Found, find, statuses};
 pub use control::{Asked, Control};
 pub use place::Place;
-pub use protocol::{Answer, Request, RequestId, Response, Verb};
+pub use protocol::{Answer, Request, RequestId, Response, Verb, line};
+pub use snapshot::{Hook, Part, Taken, snapshot};
 pub use status::{Cloning, Observed, Status};
 pub use text::{detail, list};
 pub use verbs::{

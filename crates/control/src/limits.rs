@@ -40,9 +40,17 @@ pub const LINES_MAX: usize = 512;
 pub const LINES_LEN_MAX: usize = 512 << 10;
 /// Bytes of an answer that a caller takes from a VM.
 pub const ANSWER_LEN_MAX: usize = 1 << 20;
+/// Bytes that a program reads from a VM at once.
+pub const ANSWER_READ_LEN: usize = 64 << 10;
 /// Seconds for which a program can wait for what it has begun: up to a day.
 pub const PATIENCE_S: RangeInclusive<u64> = 1..=86_400;
 /// Processes that a program asks at one time.
 pub const CALLS_MAX: usize = 64;
 /// Control sockets of one user on one host that are looked at.
 pub const PROCESSES_MAX: usize = 4096;
+/// Bytes of a snapshot's file in one piece on a control socket.
+pub const PIECE_LEN_MAX: usize = 256 << 10;
+const _: () = assert!(PIECE_LEN_MAX <= ANSWER_LEN_MAX);
+/// A program that gets a snapshot gives up when nothing has come of it for so long: longer than the VM's
+/// process waits for anything.
+pub const SNAPSHOT_SILENCE: Duration = Duration::from_secs(90);

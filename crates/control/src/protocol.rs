@@ -87,6 +87,12 @@ pub enum Verb {
     ResumeProtection,
     /// Have the two sides change their roles: the backup is live, and the process asked is its backup.
     Failover,
+    /// Take a snapshot of the guest, which follows the answer on the same connection (`snapshot`).
+    Snapshot {
+        /// Whether the guest's requests to its disks wait until the caller has kept the disks and says so.
+        #[serde(default)]
+        hook: bool,
+    },
     /// Give the last lines of events.
     Events {
         /// Whether the connection stays open, and further lines follow as they come.
@@ -99,10 +105,11 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// Does it change anything? Only such a request is remembered.
+    /// Does it change anything? Only such a request is remembered. A snapshot is its connection's alone: on
+    /// another one it is another snapshot.
     #[must_use]
     pub fn changes(&self) -> bool {
-        !matches!(self, Verb::Status | Verb::Events { .. })
+        !matches!(self, Verb::Status | Verb::Events { .. } | Verb::Snapshot { .. })
     }
 }
 
@@ -200,6 +207,7 @@ mod tests {
             Verb::SuspendProtection,
             Verb::ResumeProtection,
             Verb::Failover,
+            Verb::Snapshot { hook: true },
             Verb::Events {
                 follow: true,
                 after: 12,

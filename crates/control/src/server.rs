@@ -60,7 +60,12 @@ enum Phase {
         since: Instant,
         lines: u64,
         is_status: bool,
+        /// Does it get a snapshot, and will it keep the guest's disks along with it? `None`: it gets none.
+        snapshot: Option<bool>,
     },
+    /// It gets a snapshot, and its connection goes to the guest's thread once it has the answer; and whether
+    /// it keeps the guest's disks.
+    Passes(bool),
     /// It gets events from this number on, to the end or as they come.
     Reads { next: u64, follow: bool },
     /// It is sent away once it has taken what it was told.
@@ -102,6 +107,7 @@ impl Server {
                 self.serve(at, flags, now);
             }
             self.feed(now);
+            self.hand_over();
             self.callers.retain(|caller| !matches!(caller.phase, Phase::Gone));
             if self.deaf_until.is_none_or(|until| until <= now) {
                 self.deaf_until = None;
@@ -169,7 +175,10 @@ impl Server {
     /// Sends the caller away that has been idle for longest; false: all are served just now.
     fn send_an_idle_one_away(&mut self) -> bool {
         let idle = |(_, caller): &(usize, &Caller)| {
-            !matches!(caller.phase, Phase::Waits { .. } | Phase::Reads { .. })
+            !matches!(
+                caller.phase,
+                Phase::Waits { .. } | Phase::Reads { .. } | Phase::Passes(_)
+            )
         };
         let all = self.callers.iter().enumerate();
         let longest = all.filter(idle).min_by_key(|(_, caller)| caller.heard);
@@ -296,6 +305,10 @@ impl Server {
             since: now,
             lines: self.desk.lines.next(),
             is_status: request.verb == Verb::Status,
+            snapshot: match request.verb {
+                Verb::Snapshot { hook } => Some(hook),
+                _ => None,
+            },
         };
         self.desk.ask(caller.id, request);
         true
@@ -319,13 +332,33 @@ impl Server {
         let found = self.callers.iter_mut().find(|other| other.id == caller);
         // The caller may have gone, or may have heard that nobody answers.
         if let Some(caller) = found
-            && let Phase::Waits { id: asked, lines, .. } = caller.phase
+            && let Phase::Waits {
+                id: asked,
+                lines,
+                snapshot,
+                ..
+            } = caller.phase
             && asked == id
         {
             if let Answer::Status { status } = &answer {
                 self.status = Some((Instant::now(), lines, status.clone()));
             }
+            let passes = snapshot.filter(|_| matches!(answer, Answer::Begun { .. }));
             caller.answer(id, answer);
+            if let (Some(hook), Phase::Idle) = (passes, &caller.phase) {
+                caller.phase = Phase::Passes(hook);
+            }
+        }
+    }
+
+    /// Gives the connections of callers who get a snapshot, and have their answer, to the guest's thread.
+    fn hand_over(&mut self) {
+        let passes =
+            |caller: &mut Caller| matches!(caller.phase, Phase::Passes(_)) && caller.output.is_empty();
+        for caller in self.callers.extract_if(.., passes) {
+            if let Phase::Passes(hook) = caller.phase {
+                self.desk.hand_over(caller.stream, hook);
+            }
         }
     }
 

@@ -71,7 +71,7 @@ fn order(process: &Found, verb: &Verb) -> Result<u64, VerbError> {
     begun(process.ask(verb, PATIENCE)?)
 }
 
-fn begun(answer: Answer) -> Result<u64, VerbError> {
+pub(crate) fn begun(answer: Answer) -> Result<u64, VerbError> {
     match answer {
         Answer::Begun { events } | Answer::Events { first: events } => Ok(events),
         Answer::Refused { sentence, .. } => Err(VerbError::Refused(sentence)),

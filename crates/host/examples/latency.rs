@@ -179,7 +179,7 @@ fn replica_process(role: &str) {
         }
     };
     let result = match role {
-        "run" => host::run(&spec, None, &mut build),
+        "run" => host::run(&spec, None, None, &mut build),
         "primary" => host::primary(&spec, &pair, &mut build, &mut progress),
         _ => host::backup(&spec, &pair, &mut build, &mut progress),
     };

@@ -18,11 +18,12 @@ use replica::{Epoch, Guest, HandshakeEvent, Header, Hello, How, ImageId, Node, S
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::drive::{Outcome, drive};
+use crate::header::FEATURES;
 use crate::intake::Intake;
 use crate::limits::{BULK_LINK_PATIENCE, IMAGE_READ_LEN};
 use crate::pair::{Half, Pairing, Party, meet};
 use crate::run::{Build, FORMED, RunError, watch};
-use crate::spec::{FEATURES, FIRMWARE_PATHS, PairSpec, SetupError, VmSpec};
+use crate::spec::{FIRMWARE_PATHS, PairSpec, SetupError, VmSpec};
 use crate::witness::Witness;
 use crate::world_error::WorldError;
 use link::bulk::Connection;

@@ -4,6 +4,7 @@
 //! What a machine computes must not depend on the engine that is chosen here.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -50,7 +51,7 @@ pub fn watched(
     }
 }
 
-/// A builder of the machine that a snapshot holds, for a replay that starts in the middle.
+/// A builder of the machine that a snapshot of a replay holds, for a replay that starts in the middle.
 pub fn snapshot(
     path: &Path,
     engine: InterpreterOptions,
@@ -59,15 +60,40 @@ pub fn snapshot(
     move |config| {
         let mut file = File::open(path)
             .map_err(|error| format!("cannot read the snapshot {}: {error}", path.display()))?;
-        let engine = watched_engine(engine, std::mem::take(&mut watch));
-        Machine::restore(config.clone(), engine, &mut file).map_err(|error| {
-            format!(
-                "cannot use the snapshot {}: {}",
-                path.display(),
-                os::error::chain(&error)
-            )
-        })
+        restore(path, &mut file, config, engine, std::mem::take(&mut watch))
     }
+}
+
+/// A builder of the machine that `file` holds, the rest of the snapshot at `path` (`crate::Origin`). It
+/// builds one machine.
+pub fn restored(
+    path: &Path,
+    mut file: impl Read,
+    engine: InterpreterOptions,
+    mut watch: Watch,
+) -> impl FnMut(&Config) -> Result<Machine, String> {
+    move |config| {
+        let machine = restore(path, &mut file, config, engine, std::mem::take(&mut watch))?;
+        lock_ram(machine.ram());
+        Ok(machine)
+    }
+}
+
+fn restore(
+    path: &Path,
+    file: &mut dyn Read,
+    config: &Config,
+    engine: InterpreterOptions,
+    watch: Watch,
+) -> Result<Machine, String> {
+    let engine = watched_engine(engine, watch);
+    Machine::restore(config.clone(), engine, file).map_err(|error| {
+        format!(
+            "cannot use the snapshot {}: {}",
+            path.display(),
+            os::error::chain(&error)
+        )
+    })
 }
 
 /// A profile that takes a sample each time the guest has run `every` steps.

@@ -16,6 +16,14 @@ use report::{Happening, Reason, StateWord, Wish};
 
 /// Answers the next request; false: there is none.
 pub fn answer_next<G: Guest>(world: &mut World, node: &mut Node<Witness<G>>) -> bool {
+    let handed = world
+        .control
+        .as_mut()
+        .and_then(|socket| socket.control().handed());
+    if let Some((stream, hook)) = handed {
+        world.begin_snapshot(stream, hook, &mut |event| node.handle(clock::now(), event));
+        return true;
+    }
     let Some(asked) = world
         .control
         .as_mut()
@@ -25,6 +33,7 @@ pub fn answer_next<G: Guest>(world: &mut World, node: &mut Node<Witness<G>>) -> 
     };
     let answer = match asked.verb {
         Verb::Status => status(world, node),
+        Verb::Snapshot { hook } => snapshot(world, node, hook),
         _ => change(world, node, &asked),
     };
     if let Some(socket) = &mut world.control {
@@ -96,9 +105,33 @@ fn change<G: Guest>(world: &mut World, node: &mut Node<Witness<G>>, asked: &Aske
             }
             node.handle(clock::now(), Event::HandOver);
         }
-        Verb::Status | Verb::Events { .. } => {}
+        Verb::Status | Verb::Events { .. } | Verb::Snapshot { .. } => {}
     }
     Answer::Begun { events }
+}
+
+/// Says whether a snapshot can be taken. It begins when the caller's connection comes, on which it leaves. A
+/// backup takes one too: its guest is the same.
+fn snapshot<G: Guest>(world: &mut World, node: &Node<Witness<G>>, hook: bool) -> Answer {
+    let order = world.snapshot_order(hook);
+    let why = if world.snapshot.is_some() {
+        Some("another snapshot of it is being taken")
+    } else if hook && !order.disks {
+        Some("it has no disks that could be kept along with it; leave `--disks-hook` out")
+    } else {
+        node.why_no_snapshot(order)
+    };
+    if let Some(why) = why {
+        let sentence = format!(
+            "no snapshot of {} can be taken: {why}; nothing was changed",
+            world.vm
+        );
+        return Answer::refused("no-snapshot", sentence);
+    }
+    let next_line = |socket: &mut crate::control_socket::ControlSocket| socket.control().next_line();
+    Answer::Begun {
+        events: world.control.as_mut().map_or(0, next_line),
+    }
 }
 
 /// Has another backup at `to` called, or says what stands in the way.

@@ -45,3 +45,9 @@ pub const IMAGE_READ_LEN: u64 = 1 << 20;
 /// Pieces of a clone that an apprentice takes from its bulk link at a time. Between two times it gives a sign
 /// of life: on a host that is busy with other things, 16 MiB of pages took more than a second to be placed.
 pub const BULK_BATCH_MAX: usize = 4;
+/// Bytes of a snapshot that wait to be packed. The node is told how much room there is.
+pub const SNAPSHOT_BACKLOG_MAX: usize = 16 << 20;
+/// The state may be larger than that, since it comes at once; pages only as there is room.
+const _: () = assert!(SNAPSHOT_BACKLOG_MAX >= 2 * machine::PAGE);
+/// Longest time for which a caller is waited for that has not taken the end of its snapshot.
+pub const SNAPSHOT_FAREWELL: Duration = Duration::from_secs(60);

@@ -309,6 +309,7 @@ impl Half {
             run: Options {
                 digest_every: self.spec.digest_every,
                 record: None,
+                ..Options::default()
             },
         }
     }

@@ -13,9 +13,10 @@ use replica::guest::playback::{Playback, PlaybackError, Playing};
 use replica::log::header::Mismatch;
 use replica::{End, Guest, Header, LogError, LogReader};
 
+use crate::header::program;
 use crate::limits::{LOG_READ_LEN, REPLAY_SLICE_STEPS};
 use crate::run::Build;
-use crate::spec::{SetupError, VmSpec, program};
+use crate::spec::{SetupError, VmSpec};
 use crate::world_error::WorldError;
 use os::signals::Signals;
 

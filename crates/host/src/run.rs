@@ -7,10 +7,13 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 
 use machine::Config;
-use replica::{Epoch, Guest, Header, Hello, MayOwn, Node, OnSlow, Options, PairOptions, PeerId, Side};
+use replica::{
+    Epoch, Guest, Header, Hello, MayOwn, Node, Notice, OnSlow, Options, PairOptions, PeerId, Side,
+};
 
 use crate::drive::{Outcome, drive};
 use crate::log_file::LogFile;
+use crate::origin::{Origin, OriginError};
 use crate::ownership::{Ownership, lock_locally};
 use crate::protection::Protection;
 use crate::spec::{Alone, ProtectSpec, SetupError, VmSpec};
@@ -34,6 +37,9 @@ pub enum RunError {
     /// The VM cannot be set up.
     #[error(transparent)]
     Setup(#[from] SetupError),
+    /// The snapshot from which the VM is to go on is of no use.
+    #[error(transparent)]
+    Origin(#[from] OriginError),
     /// The VM's machine cannot be built.
     #[error("the machine cannot be built: {0}")]
     Build(String),
@@ -77,18 +83,24 @@ impl RunError {
 /// Makes a guest of a configuration; the sentence of an error says what is wrong with it.
 pub type Build<'a, G> = &'a mut dyn FnMut(&Config) -> Result<G, String>;
 
-/// Runs a VM alone, and with `log` records it.
+/// Runs a VM alone, and with `log` records it. With `origin` it goes on from that snapshot, which `build`
+/// reads to its end.
 ///
 /// # Errors
 /// The VM cannot be set up, or cannot go on.
-pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> Result<Outcome, RunError> {
+pub fn run<G: Guest>(
+    spec: &VmSpec,
+    log: Option<&Path>,
+    origin: Option<&Origin>,
+    build: Build<'_, G>,
+) -> Result<Outcome, RunError> {
     let owner = entropy::random_u128();
     // Before a signal is only noted: whoever does not want to wait for a backup's claim ends this process.
     // The watcher gets none of what is opened after this.
     let watch = watch(spec.protect.as_ref(), None);
     let (mut ownership, ended, _lock) = reserve(spec, owner)?;
     let signals = Signals::catch().map_err(WorldError::Poll)?;
-    let boot = spec.boot()?;
+    let boot = origin.map_or_else(|| spec.boot(), |origin| Ok(origin.boot.clone()))?;
     let protection = spec.protect.as_ref().filter(|_| ownership.is_some());
     let disks = open_disks(spec, protection)?;
     lock_all(spec, &disks, (Epoch(0), ended), owner)?;
@@ -98,8 +110,9 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
         .transpose()?;
     let security = protection.map(ProtectSpec::security).transpose();
     let security = security.map_err(SetupError::from)?;
+    let fresh = |boot| Ok(spec.config(boot, &disks));
+    let config = origin.map_or_else(|| fresh(boot), |origin| origin.config(&disks))?;
     let _entered = spec.enter_sandbox(None)?;
-    let config = spec.config(boot, &disks);
     let guest = build(&config).map_err(RunError::Build)?;
     let epoch = claim(spec, ownership.as_mut())?;
     let set_up = || -> Result<World, RunError> {
@@ -129,6 +142,7 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
     let mut options = Options {
         digest_every: spec.digest_every,
         record: None,
+        asleep: origin.map(Origin::asleep).unwrap_or_default(),
     };
     if let Some(log) = log {
         world.log = Some(log.start().map_err(WorldError::Log)?);
@@ -138,7 +152,18 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
     let Some(epoch) = epoch else {
         return Ok(drive(Node::solo(guest, clock::now(), options), world)?);
     };
-    let options = PairOptions {
+    let options = of_owner(protection, (epoch, owner), notice, options);
+    Ok(drive(Node::owner(guest, clock::now(), options), world)?)
+}
+
+/// How a process runs its guest that has an epoch, and may get a backup by `protection`.
+fn of_owner(
+    protection: Option<&ProtectSpec>,
+    (epoch, owner): (Epoch, u128),
+    notice: Notice,
+    run: Options,
+) -> PairOptions {
+    PairOptions {
         epoch,
         owner,
         primary: owner,
@@ -147,9 +172,8 @@ pub fn run<G: Guest>(spec: &VmSpec, log: Option<&Path>, build: Build<'_, G>) -> 
         timeout: protection.map_or(replica::limits::TIMEOUT_DEFAULT, |protect| protect.timeout),
         notice,
         on_slow: protection.map_or_else(OnSlow::default, |protect| protect.on_slow),
-        run: options,
-    };
-    Ok(drive(Node::owner(guest, clock::now(), options), world)?)
+        run,
+    }
 }
 
 /// Opens the disks of a VM that runs alone. One that can get a backup uses them from the start as a pair

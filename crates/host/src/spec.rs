@@ -51,10 +51,6 @@ pub enum FirmwareSpec {
     File(PathBuf),
 }
 
-/// Properties of this host's CPU that change results (`Header::features`). There are none: floating point is
-/// computed with IEEE operations only.
-pub const FEATURES: u64 = 0;
-
 /// A disk as the operator asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskSpec {
@@ -253,13 +249,6 @@ pub enum SetupError {
     OutOfReach(#[from] OutOfReach),
 }
 
-/// The name of this program with its version and the guest's instruction set, for people. Whether two
-/// programs compute the same guest says [`machine::MODEL`].
-#[must_use]
-pub fn program() -> String {
-    format!("lockstep {} {}", env!("CARGO_PKG_VERSION"), hart::isa::string())
-}
-
 impl VmSpec {
     /// Reads the images.
     ///
@@ -328,7 +317,7 @@ impl VmSpec {
     /// The header that names this machine.
     #[must_use]
     pub fn header(config: &Config) -> Header {
-        Header::new(config, &program(), FEATURES)
+        crate::header::header(config)
     }
 
     /// Opens the disks, for a VM alone or for one half of a pair; nothing is locked yet.
@@ -439,6 +428,7 @@ impl VmSpec {
         }
         let mut world = World::new(self.name.clone(), owner, waker.clone(), pool, reporter);
         world.live = live;
+        world.config = Some(config.clone());
         world.on_panic = self.on_panic;
         world.reporter.place_console(match &self.serial {
             ConsoleSpec::None => "none".into(),

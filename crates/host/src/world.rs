@@ -7,10 +7,11 @@
 
 mod asked;
 mod joining;
+mod snapshotting;
 
 use std::io;
 
-use machine::Input;
+use machine::{Config, Input};
 use replica::{Action, Epoch, Event, Halt, News, Shown, Time, VmName};
 
 use crate::cables::Cables;
@@ -22,6 +23,7 @@ use crate::log_file::LogFile;
 use crate::operator::Operator;
 use crate::owned::Owned;
 use crate::protection::Protection;
+use crate::snapshot::Snapshotting;
 use crate::watch::Watch;
 use crate::world_error::WorldError;
 use arbiter::Asker;
@@ -73,6 +75,10 @@ pub struct World {
     pub reporter: Reporter,
     /// Does the world see this replica? A backup before its takeover neither listens nor shows anything.
     pub live: bool,
+    /// The guest's machine, as a snapshot names it; `None`: no snapshot can be taken.
+    pub config: Option<Config>,
+    /// The snapshot that leaves; `None`: there is none.
+    pub snapshot: Option<Snapshotting>,
     /// The epoch by which a replica that is live from its start shows the guest; 0: the VM runs alone.
     pub epoch: Epoch,
     /// The epoch of the VM at its arbiter; `None`: nobody has claimed one.
@@ -125,6 +131,8 @@ impl World {
             signals: None,
             reporter,
             live: true,
+            config: None,
+            snapshot: None,
             epoch: Epoch(0),
             owned: None,
             announcer: Announcer::default(),
@@ -273,6 +281,7 @@ impl World {
             handle(Event::Checked(epoch, checked));
         }
         self.look_at_protection(poller, handle)?;
+        self.look_at_snapshot(handle);
         self.take_in(handle);
         self.cables.on_wake(poller)?;
         Ok(Order::GoOn)
@@ -328,6 +337,7 @@ impl World {
             Action::Check(..) | Action::Supply { .. } | Action::Bulk(..) | Action::Tell(_) => {
                 self.carry_out_for_clone(action, handle);
             }
+            Action::Snapshot(piece) => self.give_out(piece, handle),
             Action::Release(shown) => self.show(shown),
             Action::Entropy { bytes } => handle(Event::Input(entropy::answer(bytes))),
             Action::Disk(request) => self.disks.submit(request),

@@ -70,7 +70,7 @@ pub use hart::{
 pub use input::{Control, DiskStatus, Input};
 pub use machine::{Machine, Stop};
 pub use pages::Copied;
-pub use snapshot::RestoreError;
+pub use snapshot::{RestoreError, SnapshotWriter};
 
 /// The machine's parts one by one, for the tests of a single device, for the fuzzer and for this crate's
 /// examples. No program needs them: a machine is used through [`Machine`].

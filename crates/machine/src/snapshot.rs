@@ -160,28 +160,14 @@ impl Machine {
     /// # Panics
     /// If effects wait: they would be lost.
     pub fn save(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        let mut out = Hashing {
-            inner: out,
-            hasher: Xxh3::new(),
-        };
-        let state = self.save_state();
-        out.write_all(&SNAPSHOT_MAGIC)?;
-        out.write_all(&VERSION.to_le_bytes())?;
-        out.write_all(&wide(state.len()).to_le_bytes())?;
-        out.write_all(&state)?;
+        let mut writer = SnapshotWriter::default();
+        writer.state(&self.save_state(), out)?;
         for page in self.used_pages() {
-            let Some(content) = self.read_page(page) else {
-                continue;
-            };
-            let packed = lz4_flex::block::compress(content);
-            let content = if packed.len() < PAGE { &packed } else { content };
-            out.write_all(&page.to_le_bytes())?;
-            out.write_all(&low16(wide(content.len())).to_le_bytes())?;
-            out.write_all(content)?;
+            if let Some(content) = self.read_page(page) {
+                writer.page(page, PageContent::Bytes(content), out)?;
+            }
         }
-        out.write_all(&END.to_le_bytes())?;
-        let digest = out.hasher.digest128();
-        out.write_all(&digest.to_le_bytes())
+        writer.end(out)
     }
 
     /// Reads a whole machine. `config` must equal the one it was saved with.
@@ -239,6 +225,64 @@ impl Machine {
     }
 }
 
+/// Writes a snapshot piece by piece, for whoever gets a machine's state and pages one after the other while
+/// the machine runs on ([`Machine::freeze`], [`Machine::copy_owed`]). What comes out is what
+/// [`Machine::restore`] reads. The pieces are the state, pages in any order, and the end.
+#[derive(Default)]
+pub struct SnapshotWriter {
+    /// The hash of all bytes so far.
+    hasher: Xxh3,
+}
+
+impl fmt::Debug for SnapshotWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SnapshotWriter")
+    }
+}
+
+impl SnapshotWriter {
+    /// Writes the beginning, with everything but RAM as [`Machine::save_state`] gives it.
+    ///
+    /// # Errors
+    /// If `out` does not take it.
+    pub fn state(&mut self, state: &[u8], out: &mut dyn Write) -> io::Result<()> {
+        self.put(&SNAPSHOT_MAGIC, out)?;
+        self.put(&VERSION.to_le_bytes(), out)?;
+        self.put(&wide(state.len()).to_le_bytes(), out)?;
+        self.put(state, out)
+    }
+
+    /// Writes a page of RAM, each page once at most; one that is zero takes no place, since RAM is zero at
+    /// first.
+    ///
+    /// # Errors
+    /// If `out` does not take it.
+    pub fn page(&mut self, page: u32, content: PageContent<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let PageContent::Bytes(content) = content else {
+            return Ok(());
+        };
+        let packed = lz4_flex::block::compress(content);
+        let content = if packed.len() < PAGE { &packed } else { content };
+        self.put(&page.to_le_bytes(), out)?;
+        self.put(&low16(wide(content.len())).to_le_bytes(), out)?;
+        self.put(content, out)
+    }
+
+    /// Writes the end.
+    ///
+    /// # Errors
+    /// If `out` does not take it.
+    pub fn end(mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.put(&END.to_le_bytes(), out)?;
+        out.write_all(&self.hasher.digest128().to_le_bytes())
+    }
+
+    fn put(&mut self, bytes: &[u8], out: &mut dyn Write) -> io::Result<()> {
+        self.hasher.update(bytes);
+        out.write_all(bytes)
+    }
+}
+
 /// The fields of one component, as bytes without a frame.
 pub fn save_part(part: &mut dyn Visit) -> Vec<u8> {
     let mut saver = Saver { bytes: Vec::new() };
@@ -268,7 +312,7 @@ fn check_version(version: u16) -> Result<(), RestoreError> {
     }
 }
 
-/// A reader or writer that hashes what passes.
+/// A reader that hashes what passes.
 struct Hashing<'a, T: ?Sized> {
     inner: &'a mut T,
     /// The hash of all bytes that have passed.
@@ -288,18 +332,6 @@ impl Read for Hashing<'_, dyn Read + '_> {
         let count = self.inner.read(into)?;
         self.hasher.update(into.get(..count).unwrap_or_default());
         Ok(count)
-    }
-}
-
-impl Write for Hashing<'_, dyn Write + '_> {
-    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
-        let count = self.inner.write(from)?;
-        self.hasher.update(from.get(..count).unwrap_or_default());
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
     }
 }
 

@@ -122,6 +122,55 @@ pub enum Event {
     /// The operator wants the guest to stand (true), or to run again. A backup takes no notice: its guest
     /// does what the log says.
     Pause(bool),
+    /// Something about a snapshot of the guest, which its operator wants or which is under way.
+    Snapshot(SnapshotEvent),
+}
+
+/// What the world tells a node about a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SnapshotEvent {
+    /// The operator wants one. The answer is [`Action::Snapshot`], which says what becomes of it.
+    Begin(SnapshotOrder),
+    /// Whoever keeps it takes so many bytes now, before they are compressed.
+    Room(u64),
+    /// The guest's disks are kept as they were at its step, or nobody keeps them: requests may go on.
+    GoOn,
+    /// Whoever was to keep it is gone or wants it no more; the sentence says why.
+    Lost(String),
+}
+
+/// How a snapshot is to be taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotOrder {
+    /// The name by which the log calls it: a random number.
+    pub id: u128,
+    /// Has the guest disks? Then it is taken when no request is at any of them (FT 3.3-d).
+    pub disks: bool,
+    /// Are requests kept from the disks, from its step on, until [`SnapshotEvent::GoOn`]?
+    pub hook: bool,
+}
+
+/// A piece of a snapshot, in the order in which a node gives them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SnapshotPiece {
+    /// It is taken at this step: everything but memory. No request is at a disk here, if it was ordered so.
+    State {
+        /// The step.
+        step: machine::Step,
+        /// Everything but memory, as bytes.
+        state: Vec<u8>,
+        /// How many pages of memory follow.
+        pages: u32,
+    },
+    /// Pages of memory as they were at that step, each once.
+    Pages(Batch),
+    /// That was all.
+    Over {
+        /// For how long the guest stood since hardly more pages could be kept for it.
+        stood: Span,
+    },
+    /// It comes to nothing; the sentence says why. The guest has not noticed.
+    Failed(String),
 }
 
 /// A link on which a process may become the backup of the guest that runs here.
@@ -234,6 +283,8 @@ pub enum Action {
     /// Close the links to this peer at once; what is queued for it is not sent, and no event of it means
     /// anything any more.
     Drop(PeerId),
+    /// Give this to whoever keeps the snapshot that is under way, or was asked for.
+    Snapshot(SnapshotPiece),
     /// Tell whoever looks after the VM. Nothing depends on it.
     Tell(News),
     /// This replica is live from here on: become the writer of the disks under this epoch, then

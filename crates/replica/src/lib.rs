@@ -24,14 +24,14 @@ pub mod node;
 pub mod options;
 pub mod peer;
 mod roles;
-mod vm_name;
+mod snapshot;
 
 pub use messages::time;
 pub use vmlog as log;
 
 pub use event::{
     Action, Bulk, Checked, Claim, ClaimKind, DiskAnswer, Epoch, Event, Halt, Joined, News, Next, PeerId,
-    Phase, RoleName, Shown, Slowness, Suspicion, Verdict,
+    Phase, RoleName, Shown, Slowness, SnapshotEvent, SnapshotOrder, SnapshotPiece, Suspicion, Verdict,
 };
 pub use guest::Guest;
 pub use guest::playback::{Playback, PlaybackError, Playing};
@@ -40,6 +40,7 @@ pub use log::entry::{Digest, Entry, EntryKind, Mark, Seq};
 pub use log::header::{Header, ImageId};
 pub use log::logfile::{End, LogError, LogReader};
 pub use log::parcel::Parcel;
+pub use messages::vm_name::{BadName, VM_NAME_LEN_MAX, VmName};
 pub use metrics::{Histogram, Metrics};
 pub use node::Node;
 pub use options::{Notice, OnSlow, Options, PairOptions};
@@ -47,4 +48,3 @@ pub use peer::forming::{Answered, Caller, MayOwn, Wanted};
 pub use peer::handshake::{Failure, Handshake, HandshakeAction, HandshakeEvent};
 pub use peer::joining::{CutAt, Hello, How, Side, Start};
 pub use time::{Span, Time};
-pub use vm_name::{BadName, VM_NAME_LEN_MAX, VmName};

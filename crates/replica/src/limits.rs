@@ -189,6 +189,13 @@ pub const CATCH_UP_LONGEST: Span = Span(CATCH_UP_IN_VAIN.0 + 9 * CATCH_UP_PATIEN
 /// other, and what comes meanwhile waits for one.
 pub const HASH_PAGES: u32 = 180;
 
+/// Longest wait for the answers of the disks before a snapshot.
+pub const SNAPSHOT_QUIET_PATIENCE: Span = Span::from_ms(2_000);
+/// Longest time for which the guest's requests wait until its disks are kept along with a snapshot.
+pub const SNAPSHOT_HOOK_PATIENCE: Span = Span::from_ms(60_000);
+/// Longest time without room for a page of a snapshot.
+pub const SNAPSHOT_PATIENCE: Span = Span::from_ms(60_000);
+
 /// A primary whose backup does not answer its dismissal asks the arbiter after one timeout; after so many,
 /// the operator hears that neither has answered.
 pub const DISMISS_TIMEOUTS: u64 = 2;

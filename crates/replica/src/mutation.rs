@@ -34,6 +34,8 @@ pub enum Mutation {
     NoticeOfAnyone,
     /// A primary hands over though a request of it is at a disk.
     HandedOverUnquiet,
+    /// A snapshot is taken though a request of the guest is at a disk.
+    SnapshotUnquiet,
     /// A primary that has handed over does not keep the outputs that have not left.
     HeldNotKept,
     /// A process that has lost an epoch of which it is an heir gives up.

@@ -7,7 +7,9 @@ use std::collections::VecDeque;
 
 use machine::Cut;
 
-use crate::event::{Action, Epoch, Event, Next, PeerId, RoleName};
+use crate::event::{
+    Action, Epoch, Event, Next, PeerId, RoleName, SnapshotEvent, SnapshotOrder, SnapshotPiece,
+};
 use crate::guest::Guest;
 use crate::limits;
 use crate::metrics::Metrics;
@@ -141,6 +143,12 @@ impl<G: Guest> Node<G> {
         if let Event::Ports(well) = event {
             self.ports = Some((well, now));
         }
+        if let Event::Snapshot(SnapshotEvent::Begin(order)) = &event
+            && let Some(why) = self.why_no_snapshot(*order)
+        {
+            let failed = SnapshotPiece::Failed(why.to_owned());
+            return self.out.push_back(Action::Snapshot(failed));
+        }
         let mut call = Call {
             now,
             out: &mut self.out,
@@ -226,6 +234,18 @@ impl<G: Guest> Node<G> {
             Role::Claiming(claiming) => claiming.deadline(),
             Role::Handing(handing) => Some(handing.deadline()),
             Role::Halted => None,
+        }
+    }
+
+    /// What stands in the way of such a snapshot, as a clause; `None`: nothing.
+    pub fn why_no_snapshot(&self, order: SnapshotOrder) -> Option<&'static str> {
+        match &self.role {
+            Role::Solo(solo) => solo.why_no_snapshot(),
+            Role::Primary(primary) => primary.why_no_snapshot(),
+            Role::Backup(backup) => backup.why_no_snapshot(order.disks),
+            Role::Apprentice(_) | Role::Claiming(_) | Role::Handing(_) | Role::Halted => {
+                Some("the VM does not run there just now")
+            }
         }
     }
 

@@ -14,6 +14,9 @@ pub struct Options {
     pub digest_every: Option<u64>,
     /// Write a log file that begins with this header; its bytes come as [`crate::Action::Append`].
     pub record: Option<Header>,
+    /// For how long the guest was not run before it goes on here, as one of a snapshot: so much of its time
+    /// passes at once, as for a computer that was asleep. Zero for a guest that boots.
+    pub asleep: Span,
 }
 
 impl Default for Options {
@@ -21,6 +24,7 @@ impl Default for Options {
         Options {
             digest_every: Some(limits::DIGEST_EVERY_DEFAULT),
             record: None,
+            asleep: Span(0),
         }
     }
 }

@@ -18,6 +18,7 @@ fn entries() -> Vec<Entry> {
     let record = Options {
         digest_every: Some(3_000),
         record: Some(header()),
+        ..Options::default()
     };
     let mut world = World::solo(record);
     for round in 0..60 {

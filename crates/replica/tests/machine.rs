@@ -31,6 +31,7 @@ fn record(harts: u32) -> Life {
     let options = Options {
         digest_every: Some(10_000),
         record: Some(Header::new(&config, "test", 0)),
+        ..Options::default()
     };
     let machine = guest::machine(harts as usize, guest::counting(harts));
     let mut now = Time(0);
@@ -135,6 +136,7 @@ fn type_in(text: &[u8], careless: bool) -> (Life, Node<Machine>) {
     let options = Options {
         digest_every: Some(1_000_000),
         record: Some(Header::new(&guest::config(1, guest::echoing()), "test", 0)),
+        ..Options::default()
     };
     let mut now = Time(0);
     let mut node = Node::solo(guest::machine(1, guest::echoing()), now, options);

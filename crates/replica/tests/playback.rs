@@ -20,6 +20,7 @@ fn recording(off: bool) -> (World, Vec<u8>) {
     let record = Options {
         digest_every: Some(2_000),
         record: Some(header()),
+        ..Options::default()
     };
     let mut world = World::solo(record);
     for round in 0..30 {

@@ -201,6 +201,22 @@ pub enum Happening {
         /// Bytes of those that were not zero, and of the rest of the state.
         bytes: u64,
     },
+    /// Whoever wanted a snapshot of the guest has all of it.
+    SnapshotTaken {
+        /// The guest's step at which it was taken.
+        step: u64,
+        /// Bytes of the file.
+        bytes: u64,
+        /// Milliseconds from the order to the last byte.
+        took_ms: f64,
+        /// Milliseconds for which the guest stood since hardly more pages could be kept for it.
+        stood_ms: f64,
+    },
+    /// A snapshot of the guest comes to nothing. The guest has not noticed.
+    SnapshotFailed {
+        /// Why, as a clause.
+        why: String,
+    },
     /// This process is the writer of the disks.
     DiskWriter,
     /// A disk does not do what it is asked, and the guest waits. Told once for each thing that is wrong with
@@ -327,6 +343,18 @@ impl Happening {
         }
     }
 
+    /// The happening that whoever wanted a snapshot has all of it, `bytes` of a file, after it `took` so long
+    /// and the guest `stood` for so long.
+    #[must_use]
+    pub fn snapshot_taken(step: u64, bytes: u64, took: Span, stood: Span) -> Happening {
+        Happening::SnapshotTaken {
+            step,
+            bytes,
+            took_ms: ms(took),
+            stood_ms: ms(stood),
+        }
+    }
+
     /// What an operator must know of it, in a sentence without a full stop; `None`: nothing.
     #[must_use]
     pub fn sentence(&self) -> Option<String> {
@@ -365,6 +393,8 @@ impl Happening {
             Happening::Reset { .. } => "the guest's reset button is pressed, as told".into(),
             Happening::GuestPanic { line, course, .. } => sentences::panic(line, *course),
             Happening::Halt(ending) => ending.sentence.clone(),
+            Happening::SnapshotTaken { step, bytes, .. } => sentences::snapshot_taken(*step, *bytes),
+            Happening::SnapshotFailed { why } => sentences::snapshot_failed(why),
             Happening::Alone { .. }
             | Happening::FallsBehind { .. }
             | Happening::CloneFailed { .. }
@@ -523,8 +553,17 @@ mod tests {
     }
 
     /// Those of disks.
-    fn disk_samples() -> [Happening; 4] {
+    fn disk_samples() -> [Happening; 6] {
         [
+            Happening::SnapshotTaken {
+                step: 77,
+                bytes: 210_000_000,
+                took_ms: 2500.5,
+                stood_ms: 0.0,
+            },
+            Happening::SnapshotFailed {
+                why: "a disk does not answer".into(),
+            },
             Happening::DiskWriter,
             Happening::DiskTrouble {
                 disk: 0,
@@ -638,6 +677,8 @@ mod tests {
             Happening::Suspended { .. } => 30,
             Happening::Paused => 31,
             Happening::Resumed => 32,
+            Happening::SnapshotTaken { .. } => 33,
+            Happening::SnapshotFailed { .. } => 34,
         }
     }
 
@@ -645,8 +686,8 @@ mod tests {
     fn there_is_a_sample_of_every_kind_of_event() {
         let mut kinds: Vec<usize> = samples().iter().map(kind).collect();
         kinds.sort_unstable();
-        assert_eq!(kinds, (0..33).collect::<Vec<_>>());
-        assert_eq!(DOCUMENT.matches("\n### ").count(), 33, "each has a section");
+        assert_eq!(kinds, (0..35).collect::<Vec<_>>());
+        assert_eq!(DOCUMENT.matches("\n### ").count(), 35, "each has a section");
     }
 
     #[test]
@@ -693,6 +734,8 @@ mod tests {
              the guest is switched off as soon as the kernel has said why",
             "the guest's reset button is pressed, as told",
             "this side parted from the log",
+            "a snapshot of the guest was taken at step 77 (201 MiB)",
+            "no snapshot of the guest was taken: a disk does not answer; the guest has not noticed",
             "the disk /shared/shop.raw gives an error; the guest waits",
             "the disk /shared/shop.raw is well again after 2.5 s; the guest's requests are done",
             "the disk /shared/shop.raw has grown from 2 GiB to 4 GiB; the guest is told its new size",

@@ -192,3 +192,12 @@ pub fn disk_well(path: &str, lasted_ms: f64) -> String {
     let seconds = lasted_ms / 1e3;
     format!("the disk {path} is well again after {seconds:.1} s; the guest's requests are done")
 }
+
+pub fn snapshot_taken(step: u64, bytes: u64) -> String {
+    let mib = amount::grouped(bytes.div_ceil(1 << 20));
+    format!("a snapshot of the guest was taken at step {step} ({mib} MiB)")
+}
+
+pub fn snapshot_failed(why: &str) -> String {
+    format!("no snapshot of the guest was taken: {why}; the guest has not noticed")
+}

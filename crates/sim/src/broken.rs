@@ -92,7 +92,7 @@ fn without_notices(options: &mut Options) {
 }
 
 /// All variants.
-pub const VARIANTS: [Broken; 48] = [
+pub const VARIANTS: [Broken; 49] = [
     variant(
         "output released before the ack",
         "FT 2.2-c",
@@ -205,6 +205,11 @@ pub const VARIANTS: [Broken; 48] = [
         "handed over with a request at a disk",
         "FT 3.3-d",
         Mutation::HandedOverUnquiet,
+    ),
+    variant(
+        "snapshot with a request at a disk",
+        "FT 3.3-d",
+        Mutation::SnapshotUnquiet,
     ),
     clone(
         "handed over without the outputs that have not left",

@@ -104,6 +104,7 @@ impl<G: Subject> World<G> {
             | Action::StandBy { .. }
             | Action::Drop(_)
             | Action::Tell(_) => Ok(()),
+            Action::Snapshot(piece) => self.judge_snapshot(who, piece),
             // Not an output: it comes back only through the log, and a process whose lease is over does no
             // harm.
             Action::Entropy { .. } => Ok(()),
@@ -115,6 +116,7 @@ impl<G: Subject> World<G> {
                     .may_show(who, &Effect::from(shown.clone()), &tape)
             }
             Action::Disk(request) => {
+                self.judge_quiet(who)?;
                 if changes(&request.operation) {
                     self.judge_effect(who, "writes to the disk")?;
                 }
@@ -257,6 +259,7 @@ impl<G: Subject> World<G> {
             Action::Bulk(peer, bulk) => self.send_bulk(who, peer, bulk),
             Action::HangUp(peer) => self.hang_up(who, peer),
             Action::Drop(peer) => self.drop_links(who, peer),
+            Action::Snapshot(piece) => self.take_piece(who, &piece),
             Action::Tell(news) => self.on_news(who, &news),
             Action::Append(bytes) => self.processes[who].file.extend_from_slice(&bytes),
             Action::Release(shown) => self.show(who, shown.into()),

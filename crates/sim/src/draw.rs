@@ -77,6 +77,7 @@ impl Options {
             Random::new(mix(seed, 0xdead)).pick(&[Notice::TimeoutOnly, Notice::Settled, Notice::Unsettled]);
         options.draw_cache_faults();
         options.draw_pauses(0x9a05, 150);
+        options.draw_snapshots(0x5a95, 100);
         if Random::new(mix(seed, 0x11fe)).permille(LIVES_PERMILLE) {
             options.draw_lives();
         }
@@ -205,6 +206,7 @@ impl Options {
             });
         }
         self.draw_pauses(0x9a05_11fe, 400);
+        self.draw_snapshots(0x5a95_11fe, 300);
         self.draw_dismissals(ProcessId::A, end);
         self.draw_hand_overs(ProcessId::A, end);
         self.draw_replacements(ProcessId::A, end);
@@ -220,6 +222,20 @@ impl Options {
                 let at = Time(random.below(self.unsafe_for.0));
                 let anyone = ProcessId::A;
                 self.timed.push((at, Part::Owner.gets(Fault::Pause(anyone))));
+            }
+            self.timed.sort_by_key(|(at, _)| *at);
+        }
+    }
+
+    /// Draws when the operator has snapshots taken, in so many thousandths of the worlds: of the guest
+    /// wherever it lives then, or of its backup's copy. `stream`: names the draws.
+    fn draw_snapshots(&mut self, stream: u64, chance: u64) {
+        let mut random = Random::new(mix(self.seed, stream));
+        if random.permille(chance) {
+            for _ in 0..random.between(1, 4) {
+                let at = Time(random.below(self.unsafe_for.0));
+                let part = random.pick(&[Part::Owner, Part::Owner, Part::Newest]);
+                self.timed.push((at, part.gets(Fault::Snapshot(ProcessId::A))));
             }
             self.timed.sort_by_key(|(at, _)| *at);
         }

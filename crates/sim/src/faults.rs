@@ -72,6 +72,8 @@ pub enum Fault {
     Replace(ProcessId),
     /// The operator wants the guest that runs in this process to stand for a while.
     Pause(ProcessId),
+    /// The operator wants a snapshot of the guest of this process.
+    Snapshot(ProcessId),
     /// Nobody reaches the arbiter for a while.
     ArbiterAway(Span),
     /// Nobody reaches the disk for a while.
@@ -109,6 +111,7 @@ impl Fault {
             | Fault::HandOver(who)
             | Fault::Replace(who)
             | Fault::Pause(who)
+            | Fault::Snapshot(who)
             | Fault::Slow(who, _)
             | Fault::FlushFails(who) => Some(who),
             Fault::CutAll(_)
@@ -139,6 +142,7 @@ impl Fault {
             Fault::HandOver(_) => Fault::HandOver(who),
             Fault::Replace(_) => Fault::Replace(who),
             Fault::Pause(_) => Fault::Pause(who),
+            Fault::Snapshot(_) => Fault::Snapshot(who),
             Fault::Slow(_, permille) => Fault::Slow(who, permille),
             Fault::FlushFails(_) => Fault::FlushFails(who),
             ref other => other.clone(),
@@ -196,6 +200,7 @@ impl fmt::Display for Fault {
             Fault::HandOver(who) => write!(f, "operator: {who} shall change roles with its backup"),
             Fault::Replace(who) => write!(f, "operator: {who} shall get another backup in place of its own"),
             Fault::Pause(who) => write!(f, "operator: the guest of {who} shall stand"),
+            Fault::Snapshot(who) => write!(f, "operator: a snapshot of {who} shall be taken"),
             Fault::Reset => write!(f, "link reset"),
             Fault::HeartbeatsLost(span) => write!(f, "heartbeats lost for {}", show(*span)),
             Fault::ArbiterAway(span) => write!(f, "arbiter away for {}", show(*span)),

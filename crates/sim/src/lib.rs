@@ -9,9 +9,9 @@
 //! `bare` are the guests, watched through `subject`; `checker` judges. `options` say how a world behaves, and
 //! `draw` draws them from a seed. `world` holds a world and its `schedule`; `turns` and `carry` are how
 //! processes live in it, `forming` how two of them become a pair, with the words of `founder`, `joining`
-//! how one becomes the backup of a guest that runs, for which `protecting` sees, `surroundings` how the rest
-//! acts, `mishap` how faults happen; `course` lets time pass. `run` is a whole life: unsafe at first, then
-//! healed; `sweep` and `broken` run many.
+//! how one becomes the backup of a guest that runs, for which `protecting` sees, `keeping` how `snapshots` of
+//! it are taken, `surroundings` how the rest acts, `mishap` how faults happen; `course` lets time pass. `run`
+//! is a whole life: unsafe at first, then healed; `sweep` and `broken` run many.
 #![forbid(unsafe_code)]
 
 pub mod arbiter;
@@ -31,6 +31,7 @@ mod halting;
 pub mod host;
 mod joining;
 pub mod keeper;
+mod keeping;
 mod layer;
 mod mishap;
 pub mod names;
@@ -43,6 +44,7 @@ mod protecting;
 pub mod random;
 pub mod run;
 mod schedule;
+mod snapshots;
 pub mod storage;
 pub mod subject;
 mod surroundings;

@@ -160,6 +160,7 @@ impl<G: Subject> World<G> {
             Fault::HandOver(who) => self.deliver(who, Event::HandOver),
             Fault::Replace(who) => self.replace_backup(who),
             Fault::Pause(who) => self.deliver(who, Event::Pause(true)),
+            Fault::Snapshot(who) => self.begin_snapshot(who),
             Fault::ArbiterAway(span) => self.arbiter.leave(self.now.after(span)),
             Fault::DiskAway(span) => self.storage.leave(self.now.after(span)),
             Fault::Slow(who, permille) => {
@@ -172,10 +173,7 @@ impl<G: Subject> World<G> {
                 self.checks.paused.on_order(None);
                 self.deliver(self.attached, Event::Input(Input::Control(control)));
             }
-            Fault::FlushFails(who) => {
-                let host = self.process(who).host;
-                self.storage.caches().fail_flush(host);
-            }
+            Fault::FlushFails(who) => self.storage.caches().fail_flush(self.processes[who].host),
             // For a guest that is off `run.rs` looks in the end at what a power cut would leave.
             Fault::PowerCut if self.is_off() => {}
             Fault::PowerCut => {

@@ -271,6 +271,7 @@ impl<G: Subject> Process<G> {
             run: RunOptions {
                 digest_every: Some(options.digest_every),
                 record,
+                ..RunOptions::default()
             },
         }
     }

@@ -219,6 +219,12 @@ impl Storage {
         });
     }
 
+    /// Has a process a request at the disk?
+    #[must_use]
+    pub fn has_request_of(&self, from: ProcessId) -> bool {
+        self.under_way.iter().any(|request| request.from == from)
+    }
+
     /// When the last of the changes takes effect that a process has under way; `None`: it has none.
     #[must_use]
     pub fn last_change_of(&self, from: ProcessId) -> Option<Time> {

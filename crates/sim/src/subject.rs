@@ -68,6 +68,14 @@ pub struct CutMark {
     whole: u64,
 }
 
+impl CutMark {
+    /// The guest's state at the cut, see [`Subject::whole`].
+    #[must_use]
+    pub fn whole(&self) -> u64 {
+        self.whole
+    }
+}
+
 /// All that ever went into a guest and came out of it. The tape of a replica that took a guest's state over
 /// begins with a copy of that guest's tape up to the cut: so every tape is that of a whole life.
 #[derive(Clone, Debug, Default)]

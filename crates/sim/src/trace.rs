@@ -4,7 +4,7 @@
 //! fills the first ones. These words must never change a world: nothing here is called when nobody reads a
 //! trace.
 
-use replica::{Action, Bulk, Event, Halt, HandshakeAction, Shown};
+use replica::{Action, Bulk, Event, Halt, HandshakeAction, Shown, SnapshotPiece};
 
 use machine::Input;
 
@@ -25,6 +25,7 @@ pub fn action(action: &Action) -> String {
         Action::Bulk(_, bulk) => format!("< bulk {}", self::bulk(bulk)),
         Action::HangUp(_) => "< hang up".to_owned(),
         Action::Drop(_) => "< drop the links".to_owned(),
+        Action::Snapshot(piece) => format!("< snapshot: {}", snapshot_piece(piece)),
         Action::Tell(news) => format!("< tell {news:?}"),
         Action::Release(shown) => format!("< release {}", self::shown(shown)),
         Action::Entropy { bytes } => format!("< release EntropyWanted {{ bytes: {bytes} }}"),
@@ -70,6 +71,7 @@ pub fn event(event: &Event) -> String {
         Event::HandOver => "> hand over".to_owned(),
         Event::Unprotect => "> unprotect".to_owned(),
         Event::Pause(paused) => format!("> the guest shall stand: {paused}"),
+        Event::Snapshot(event) => format!("> snapshot: {event:?}"),
     }
 }
 
@@ -100,6 +102,15 @@ fn message(bytes: &[u8]) -> String {
         Ok(Message::Ack(ack)) => format!("ack of {}, executed {}", ack.received.0, ack.executed),
         Ok(other) => format!("{other:?}"),
         Err(why) => format!("damaged: {why}"),
+    }
+}
+
+fn snapshot_piece(piece: &SnapshotPiece) -> String {
+    match piece {
+        SnapshotPiece::State { step, pages, .. } => format!("of step {step}, {pages} pages follow"),
+        SnapshotPiece::Pages(batch) => format!("{} pages", batch.len()),
+        SnapshotPiece::Over { .. } => "that was all".to_owned(),
+        SnapshotPiece::Failed(why) => format!("none: {why}"),
     }
 }
 

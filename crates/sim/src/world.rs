@@ -26,6 +26,7 @@ use crate::{
     process::{self, Birth, Process, Processes},
     random::Random,
     schedule::{Schedule, What},
+    snapshots::Snapshots,
     storage::Storage,
     subject::Subject,
 };
@@ -90,6 +91,8 @@ pub struct World<G: Subject> {
     pub(crate) founded: u64,
     /// Who looks after the guest's protection.
     pub(crate) keeper: Keeper,
+    /// The snapshots that are under way.
+    pub(crate) snapshots: Snapshots<G>,
     /// Faults that wait for what a process does.
     pub(crate) armed: Vec<Armed>,
     /// Is the time over in which anything may go wrong?
@@ -136,6 +139,7 @@ impl<G: Subject> World<G> {
             attached: ProcessId::A,
             founded: 0,
             keeper: Keeper::default(),
+            snapshots: Snapshots::new(options.seed),
             armed: options.armed.clone(),
             healed: false,
             checks: Checks::default(),

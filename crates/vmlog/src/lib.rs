@@ -2,7 +2,8 @@
 //!
 //! From below: `parcel` is bytes with room before them, `bytes` reads and writes numbers, `entry` is one
 //! item, `entry_bytes` has its bytes, `codec` makes frames of entries, `header` says what machine they are
-//! of, `logfile` reads a whole file. Recorder, replayer, channel and handshake use them.
+//! of, `logfile` reads a whole file, `snapshot` begins another kind of file. Recorder, replayer, channel and
+//! handshake use them.
 //!
 //! Nothing here knows a guest or a peer, and nothing panics, whatever bytes it is given to decode.
 #![forbid(unsafe_code)]
@@ -21,3 +22,4 @@ pub mod header;
 pub mod limits;
 pub mod logfile;
 pub mod parcel;
+pub mod snapshot;

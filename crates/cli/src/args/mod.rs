@@ -19,10 +19,10 @@ use gateway::{Destination, Forward};
 
 pub use demo::{DemoArgs, Kill};
 pub use machine::{Engine, EngineArgs, PanicPolicy, SlowArgs, SlowPolicy, VmArgs};
-pub use process::{EventsArgs, ProfileArgs, SandboxArgs};
+pub use process::{EventsArgs, OriginArgs, ProfileArgs, SandboxArgs};
 pub use verbs::{
-    BackupOfArgs, EventsOfArgs, NameArgs, OrderArgs, ProtectArgs, ProtectionCommand, ReleaseArgs, StatusArgs,
-    StopArgs,
+    BackupOfArgs, EventsOfArgs, NameArgs, OrderArgs, ProtectArgs, ProtectionCommand, ReleaseArgs,
+    SnapshotArgs, StatusArgs, StopArgs,
 };
 
 use crate::help::{self, DIAGNOSIS, OUTPUT, PAIR};
@@ -148,6 +148,11 @@ pub enum Command {
     ///
     /// The guest boots anew, on both sides of a pair, and loses what it has not written to its disks.
     Reset(OrderArgs),
+    /// Keep a VM's memory and devices in a file, while the guest runs
+    ///
+    /// `lockstep run --from FILE` goes on from there, on any host. Disks are not in the file. The process
+    /// that is asked is this host's; a backup takes the snapshot as well, of its own copy of the guest.
+    Snapshot(SnapshotArgs),
     /// Print what has happened to a VM, one JSON object a line
     ///
     /// The lines are those of `--events`: docs/events.md explains them. The process keeps the last few
@@ -197,6 +202,8 @@ pub enum Command {
 pub struct RunArgs {
     #[command(flatten)]
     pub vm: VmArgs,
+    #[command(flatten)]
+    pub origin: OriginArgs,
     #[command(flatten)]
     pub start: StartArgs,
     #[command(flatten)]

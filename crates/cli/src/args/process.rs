@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 use os::sandbox::{self, User};
 
-use crate::help::{DIAGNOSIS, OUTPUT, RIGHTS};
+use crate::help::{DIAGNOSIS, MACHINE, OUTPUT, RIGHTS};
 use crate::values;
 
 /// What a process gives up.
@@ -91,4 +91,16 @@ pub struct EventsArgs {
     #[arg(long, value_name = "MS", requires = "events", hide_short_help = true,
         value_parser = values::value(values::figures_every_ms))]
     pub figures_every: Option<u64>,
+}
+
+/// What a guest goes on from instead of booting.
+#[derive(Args)]
+pub struct OriginArgs {
+    /// Go on from this file of `lockstep snapshot`, instead of booting
+    ///
+    /// Memory, harts, images, command line and addresses are those of the snapshot, and so is the VM's name
+    /// unless another one is given. Disks and networks must be given as the guest has them, the disks with
+    /// the content that belongs to the snapshot. The guest's clock jumps forward to the present time.
+    #[arg(long, value_name = "FILE", help_heading = MACHINE, hide_short_help = true)]
+    pub from: Option<PathBuf>,
 }

@@ -1,6 +1,6 @@
 //! What the commands take that ask and tell running VMs: `status`, `protect`, `move-backup`, `unprotect`,
-//! `protection`, `failover`, `pause`, `resume`, `stop`, `reset`, `events`. `vm_verbs` does them. Nothing
-//! here looks for a VM.
+//! `protection`, `failover`, `pause`, `resume`, `stop`, `reset`, `snapshot`, `events`. `vm_verbs` does them.
+//! Nothing here looks for a VM.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -90,6 +90,28 @@ pub struct OrderArgs {
     /// Do not ask for the VM's name; needed without a terminal
     #[arg(long)]
     pub yes: bool,
+}
+
+#[derive(Args)]
+pub struct SnapshotArgs {
+    /// Name of the VM
+    #[arg(value_parser = values::value(values::name))]
+    pub name: VmName,
+    /// Where to write the snapshot
+    pub file: PathBuf,
+    /// Replace the file if it is there already
+    #[arg(long)]
+    pub replace: bool,
+    /// Run this in a shell while the disks are quiet, to copy them or have the storage keep them
+    ///
+    /// No request of the guest is at a disk while the command runs, and what was written is there. The guest
+    /// runs on, and its requests wait for the command, at most 60 s. LOCKSTEP_VM and LOCKSTEP_STEP say of
+    /// what it is. If the command fails, so does the snapshot.
+    #[arg(long, value_name = "COMMAND")]
+    pub disks_hook: Option<String>,
+    /// Print the result as one line of JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args)]

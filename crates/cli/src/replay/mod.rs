@@ -8,15 +8,13 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use console::ConsoleSpec;
-use host::{ReplayOptions, Replayed, VmSpec};
+use host::{ReplayOptions, Replayed};
 use machine::{Effect, Machine, Step};
-use replica::Header;
-use report::amount;
 
 use crate::args::ReplayArgs;
-use crate::vm_file::VmFile;
+use crate::fits::fits;
 use crate::watching::Watching;
 use crate::{log, spec, usage, vm};
 
@@ -27,7 +25,7 @@ pub fn run(args: &ReplayArgs) -> Result<()> {
     let file = vm::load(&args.vm)?;
     let mut spec = spec::vm(&file).map_err(usage::mark)?;
     let header = log::header_of(&args.log)?;
-    fits(&file, &spec, &header)?;
+    fits("the log", &file, &spec, &header)?;
     originals::find(&header, &mut spec)?;
     let is_shown = !args.result.json && spec.serial != ConsoleSpec::None;
     let mut options = ReplayOptions::default();
@@ -53,49 +51,6 @@ pub fn run(args: &ReplayArgs) -> Result<()> {
         save(&mut machine, path)?;
     }
     report(&replayed, &mut machine, args.result.json, watching.finish()?);
-    Ok(())
-}
-
-/// Is what was given of the machine what the log says? What is not given, or means nothing to a replay, is
-/// left to the log.
-fn fits(file: &VmFile, spec: &VmSpec, header: &Header) -> Result<()> {
-    let differs = |flag: &str, log: String, given: String| {
-        bail!("the log's machine has {log}, not {given}; leave `--{flag}` out (or the line of VM.toml)")
-    };
-    if file.memory.is_some() && spec.memory != header.memory {
-        let [log, given] = [header.memory, spec.memory].map(amount::bytes);
-        return differs("memory", format!("{log} of memory"), given);
-    }
-    if file
-        .harts
-        .is_some_and(|harts| harts as u64 != u64::from(header.harts))
-    {
-        return differs("harts", format!("{} harts", header.harts), spec.harts.to_string());
-    }
-    if file.append.is_some() && spec.append != header.command_line {
-        let log = format!("the command line `{}`", header.command_line);
-        return differs("append", log, format!("`{}`", spec.append));
-    }
-    if file.virtio.is_some() && spec.virtio != header.virtio {
-        let [log, given] = [header.virtio, spec.virtio].map(|virtio| virtio.version().to_string());
-        return differs("virtio", format!("version {log} of virtio-mmio"), given);
-    }
-    if !spec.disks.is_empty() && spec.disks.len() != header.disks.len() {
-        let log = format!("{} disks", header.disks.len());
-        return differs("disk", log, spec.disks.len().to_string());
-    }
-    if !spec.nets.is_empty() && spec.nets.len() != header.nets.len() {
-        let log = format!("{} network devices", header.nets.len());
-        return differs("net", log, spec.nets.len().to_string());
-    }
-    let macs = spec.nets.iter().zip(&header.nets);
-    if let Some((_, log)) = macs
-        .into_iter()
-        .find(|(given, log)| given.mac.is_some_and(|mac| mac != log.mac))
-    {
-        let log = format!("the Ethernet address {}", log::objects::hex(&log.mac));
-        return differs("mac", log, file.mac.clone().unwrap_or_default());
-    }
     Ok(())
 }
 

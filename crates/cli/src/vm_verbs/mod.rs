@@ -1,9 +1,11 @@
 //! `status`, `protect`, `move-backup`, `unprotect`, `protection`, `failover`, `pause`, `resume`, `stop`,
-//! `reset`, `events`: the commands that ask and tell VMs that run on this host, through the control socket of
-//! each VM's process (crate `control`).
+//! `reset`, `snapshot`, `events`: the commands that ask and tell VMs that run on this host, through the
+//! control socket of each VM's process (crate `control`).
 //!
 //! Nothing here knows what a VM is made of, and nothing but the process itself is asked: what is printed is
 //! what the process has said just now.
+
+mod snapshot;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -18,6 +20,7 @@ use crate::args::{
 };
 use crate::screen::Screen;
 use crate::{spec, usage, values};
+pub use snapshot::snapshot;
 
 /// Exit code: not all is as it is wanted.
 const NOT_AS_WANTED: u8 = 3;

@@ -81,6 +81,7 @@ fn a_machine_with_a_firmware_of_four_instructions_switches_itself_off() {
     let outcome = host::run(
         &spec,
         None,
+        None,
         &mut host::build::machine(host::build::InterpreterOptions::default(), spec.images()),
     )
     .unwrap();

@@ -122,8 +122,8 @@ fn be<G: Guest>(role: &str, spec: &VmSpec, pair: &PairSpec, dir: &Path, build: B
         Pairing::Calling { .. } | Pairing::RefusedMore(_) => {}
     };
     let result = match role {
-        "run" | "owner" => host::run(spec, None, build),
-        "record" => host::run(spec, Some(&dir.join("log")), build),
+        "run" | "owner" => host::run(spec, None, None, build),
+        "record" => host::run(spec, Some(&dir.join("log")), None, build),
         "primary" => host::primary(spec, pair, build, &mut progress),
         "host" => {
             let attend = AttendSpec {

@@ -10,4 +10,4 @@
 pub mod allowance;
 pub mod catch_up;
 pub mod source;
-mod standing;
+pub(crate) mod standing;

@@ -106,6 +106,12 @@ impl GuestClock {
         }
     }
 
+    /// A clock by which the guest's time, which shows `mtime`, jumps forward by as much as it was `asleep`.
+    #[must_use]
+    pub fn after_sleep(now: Time, mtime: u64, asleep: Span) -> GuestClock {
+        GuestClock::new(now, mtime.saturating_add(asleep.0 / TICK_NS))
+    }
+
     /// What the guest's clock should show now, in ticks of 100 ns; at most [`limits::MTIME_MAX`].
     #[must_use]
     pub fn target(&self, now: Time) -> u64 {

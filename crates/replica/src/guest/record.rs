@@ -100,7 +100,7 @@ impl Recorder {
         let log = Log::new(Encoder::new(start), wanted);
         Recorder::new(
             log,
-            GuestClock::new(now, guest.mtime()),
+            GuestClock::after_sleep(now, guest.mtime(), options.asleep),
             options.digest_every,
             guest.now(),
         )

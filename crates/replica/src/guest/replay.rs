@@ -186,6 +186,10 @@ impl Replayer {
         }
         let mut inputs = 0;
         while let Some(front) = self.queue.front() {
+            // A snapshot of this guest has hardly room for the pages that are overwritten.
+            if guest.frozen_room() < limits::FROZEN_RESERVE {
+                return Ok(Headway::Busy);
+            }
             // FT 2.1-b: an entry is applied exactly at its step, not an instruction sooner or later.
             let at = front.entry.at;
             if guest.now() < at {
@@ -239,7 +243,6 @@ impl Replayer {
                 }
                 Ok(false)
             }
-            // No clone is made of a guest that replays, so nothing is ever full.
             Stop::Cut | Stop::Full => Ok(true),
             _ if here >= at => Ok(false),
             Stop::Waiting { .. } => Err(diverged(here, "the guest waits where it ran")),

@@ -186,7 +186,19 @@ impl<G: Guest> Node<G> {
 
     /// What becomes of a half that suspects the other. From here on it neither sends nor acknowledges, for
     /// good: an acknowledgement would give the other side a lease while this side is about to go live.
-    fn suspect(&mut self, now: Time, why: Suspicion, silence: Span, was: Was) -> Role {
+    fn suspect(&mut self, now: Time, why: Suspicion, silence: Span, mut was: Was) -> Role {
+        if let Was::Backup(backup) = &mut was {
+            let mut call = Call {
+                now,
+                out: &mut self.out,
+                metrics: &mut self.metrics,
+            };
+            backup.drop_snapshot(
+                &mut call,
+                &mut self.guest,
+                "the backup is about to take the VM over",
+            );
+        }
         self.metrics.suspicion = Some(why);
         self.metrics.suspected_at = Some(now);
         self.metrics.detection = silence;

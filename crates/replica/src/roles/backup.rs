@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 
 use machine::{DiskOperation, Step};
 
-use crate::event::{Action, Epoch, Event, News, PeerId, Shown, Suspicion};
+use crate::event::{Action, Epoch, Event, News, PeerId, Shown, SnapshotEvent, Suspicion};
 use crate::guest::Guest;
 use crate::guest::clock::Speed;
 use crate::guest::replay::Replayer;
@@ -25,6 +25,7 @@ use crate::peer::pulse::Pulse;
 use crate::roles::call::{Call, send};
 use crate::roles::gate;
 use crate::roles::table::Change;
+use crate::snapshot::Snapshot;
 use messages::heartbeat::{Beat, Heartbeat};
 use messages::message::{Ack, Log, Message};
 use messages::time::{Span, Time};
@@ -61,6 +62,8 @@ pub struct Backup {
     /// Turns frames into entries. It stands behind the last entry received.
     decoder: Decoder,
     replayer: Replayer,
+    /// The snapshot of this side's guest that is under way; `None`: there is none.
+    snapshot: Option<Snapshot>,
     /// The guest's measured speed, which sets the length of a slice.
     speed: Speed,
     detector: Detector,
@@ -159,6 +162,15 @@ impl Backup {
                     self.on_beat(call, sent);
                 } else if self.hear_death(call, &bytes) && !self.ended {
                     return Some(Change::Suspect(Suspicion::Ended));
+                }
+            }
+            Event::Snapshot(SnapshotEvent::Begin(order)) => {
+                self.snapshot
+                    .get_or_insert_with(|| Snapshot::new(call.now, order));
+            }
+            Event::Snapshot(event) => {
+                if let Some(snapshot) = &mut self.snapshot {
+                    snapshot.handle(&event);
                 }
             }
             // FT 2-c: inputs enter at the primary.

@@ -2,7 +2,7 @@
 //! `Primary` each have one, and call it for every slice and every answer of a disk.
 //!
 //! A process may be on its way to be the backup (`Source`), beside a backup or without one: `live/cloning`
-//! has what is done for it.
+//! has what is done for it. A snapshot of the guest may be under way: `live/snapshotting`.
 //!
 //! `Live` knows no output rule: what is given to `emit` leaves, so a primary gives it nothing that must wait.
 
@@ -23,10 +23,12 @@ use crate::mutation::Mutation;
 use crate::options::Options;
 use crate::roles::backup::Backup;
 use crate::roles::call::Call;
+use crate::snapshot::Snapshot;
 use vmlog::codec::{Encoder, Frame};
 use vmlog::entry::{Mark, Seq};
 
 mod cloning;
+mod snapshotting;
 
 pub use cloning::refuse;
 
@@ -45,6 +47,10 @@ pub struct Live {
     clone: Option<Source>,
     /// Why the clone comes to its end in the next slice; `None`: it goes on.
     clone_end: Option<End>,
+    /// The snapshot of the guest that is under way; `None`: there is none.
+    snapshot: Option<Snapshot>,
+    /// Are requests kept from the disks for the sake of the snapshot?
+    is_quiesced: bool,
     /// Whether the operator wants the guest to stand; `None`: nothing new is wanted.
     wish: Option<bool>,
     /// The entry by which the guest stands, or runs again, while the operator has not heard of that.
@@ -66,6 +72,8 @@ impl Live {
             released: 0,
             clone: None,
             clone_end: None,
+            snapshot: None,
+            is_quiesced: false,
             wish: None,
             untold: None,
         }
@@ -96,6 +104,8 @@ impl Live {
             released: backup.outputs(),
             clone: None,
             clone_end: None,
+            snapshot: None,
+            is_quiesced: false,
             wish: None,
             // The operator hears that the guest stands here as it did there.
             untold: backup.is_paused().then_some(Seq(0)),
@@ -126,6 +136,7 @@ impl Live {
             Event::DiskDone(answer) => self.on_disk_done(call, answer),
             Event::Pause(paused) => self.wish = Some(paused),
             Event::Unprotect => self.abandon_clone("the VM's operator wants no backup"),
+            Event::Snapshot(event) => self.on_snapshot(call, &event),
             Event::Peer(..)
             | Event::LinkLost(_)
             | Event::Heartbeat(..)

@@ -101,7 +101,7 @@ impl Primary {
 
     /// What goes on alone after a claim is won: the live guest's keeper, and the outputs that were held.
     pub fn into_parts(mut self) -> (Live, Gate) {
-        self.live.disks.hold_back(false);
+        self.live.let_disks_go();
         (self.live, self.gate)
     }
 
@@ -128,7 +128,9 @@ impl Primary {
                     member.on_heartbeat(call.now, &bytes);
                 }
             }
-            Event::Input(_) | Event::DiskDone(_) | Event::Pause(_) => self.live.handle(call, event),
+            Event::Input(_) | Event::DiskDone(_) | Event::Pause(_) | Event::Snapshot(_) => {
+                self.live.handle(call, event);
+            }
             Event::Leave => self.begin_to_leave(call),
             Event::HandOver => self.begin_to_hand_over(call, options),
             Event::Checked(epoch, answer) => {
@@ -258,6 +260,7 @@ impl Primary {
         if !self.has_stopped() {
             self.live.obey(call, guest, self.acknowledged());
         }
+        self.live.serve_snapshot(call, guest);
         if self.live.is_log_due_for_cut() {
             // The log is covered up to the cut, so that the apprentice's can go on behind it.
             self.hand_out(call, guest);
@@ -271,7 +274,7 @@ impl Primary {
             member.look(call.now, is_full);
         }
         self.notice_standing(call);
-        let stands = self.has_stopped() || self.stands.is_some() || self.live.stands_for_clone(guest);
+        let stands = self.has_stopped() || self.stands.is_some() || self.live.stands_for_copy(guest);
         if !stands && self.rest().is_none() {
             self.live.begin_slice(call.now);
             for member in &mut self.members {
@@ -475,6 +478,7 @@ impl Primary {
             self.giving_deadline(),
             self.members.iter().map(Follower::deadline).min(),
             self.live.clone_deadline(),
+            self.live.snapshot_deadline(),
         ])
     }
 }

@@ -34,10 +34,12 @@ pub struct Solo {
 
 impl Solo {
     /// A guest that runs alone from the step where it stands. With `options.record` its log goes to a file.
+    /// One that goes on from a snapshot has begun requests that its disks do again.
     pub fn new<G: Guest>(call: &mut Call<'_>, guest: &G, options: &Options) -> Solo {
-        Solo {
-            live: Live::from_start(call, guest, options, false),
-        }
+        let mut live = Live::from_start(call, guest, options, false);
+        live.take_up(call, guest, guest.pending_entropy());
+        live.issue(call);
+        Solo { live }
     }
 
     /// A primary that nobody else can follow any more shows what it held, in order, and goes on alone.
@@ -137,6 +139,7 @@ impl Solo {
         self.live.recorder.look(call.now, call.metrics);
         // Nobody else need know of it.
         self.live.obey(call, guest, Seq(u64::MAX));
+        self.live.serve_snapshot(call, guest);
         if self.live.is_log_due_for_cut() {
             // The file's log is covered up to the cut, so that the apprentice's can go on behind it.
             self.live.hand_out(call, guest);
@@ -144,7 +147,7 @@ impl Solo {
         if let Some(change) = self.live.serve_clone(call, guest, options, || 0, false) {
             return Some(change);
         }
-        if !self.live.stands_for_clone(guest) {
+        if !self.live.stands_for_copy(guest) {
             self.live.begin_slice(call.now);
             for produced in self.live.slice(call, cut, guest) {
                 self.live.emit(call, produced.outward);
@@ -172,6 +175,11 @@ impl Solo {
         Some(Change::Guarded)
     }
 
+    /// What stands in the way of a snapshot; `None`: nothing.
+    pub fn why_no_snapshot(&self) -> Option<&'static str> {
+        self.live.why_no_snapshot()
+    }
+
     /// What becomes a primary: the keeper of the guest.
     #[must_use]
     pub fn into_live(self) -> Live {
@@ -193,6 +201,13 @@ impl Solo {
     pub fn deadline(&self) -> Option<Time> {
         let flush = self.flush_due();
         let over = self.live.is_over().map(|_| Time(0));
-        earliest([self.live.wake(), flush, over, self.live.clone_deadline()])
+        let snapshot = self.live.snapshot_deadline();
+        earliest([
+            self.live.wake(),
+            flush,
+            over,
+            self.live.clone_deadline(),
+            snapshot,
+        ])
     }
 }

@@ -14,7 +14,7 @@ use machine::{DiskConfig, DiskOperation, DiskRequest, DiskStatus, Effect, Input,
 use replica::{
     Action, Checked, Claim, DiskAnswer, Epoch, Event, Guest, Halt, Handshake, HandshakeAction,
     HandshakeEvent, Header, Hello, ImageId, Joined, News, Next, Node, Notice, OnSlow, Options, PairOptions,
-    PeerId, RoleName, Side, Span, Time, Verdict,
+    PeerId, RoleName, Side, SnapshotEvent, SnapshotPiece, Span, Time, Verdict,
 };
 
 /// The guest of all tests.
@@ -60,6 +60,7 @@ pub fn options(owner: u128) -> PairOptions {
         run: Options {
             digest_every: Some(1000),
             record: None,
+            ..Options::default()
         },
     }
 }
@@ -99,6 +100,12 @@ pub struct Process {
     pub news: Vec<News>,
     /// The pieces of clones that it sent over bulk links.
     pub bulk_sent: u64,
+    /// The pieces of snapshots that it gave out.
+    pub pieces: Vec<SnapshotPiece>,
+    /// The guest as it was before the slice in which the last snapshot was taken.
+    pub taken: Option<Toy>,
+    /// The guest as it was before the present slice.
+    before: Option<Toy>,
     /// Events that it has not looked at, each with the time of its arrival.
     inbox: VecDeque<(Time, Event)>,
 }
@@ -120,6 +127,9 @@ impl Process {
             notice: None,
             news: Vec::new(),
             bulk_sent: 0,
+            pieces: Vec::new(),
+            taken: None,
+            before: None,
             inbox: VecDeque::new(),
         }
     }
@@ -433,6 +443,8 @@ impl World {
                     break;
                 }
                 let cut = AtomicBool::new(false);
+                let process = &mut self.processes[side];
+                process.before = Some(process.node.guest().clone());
                 let next = self.processes[side].node.slice(self.now, &cut);
                 self.carry_all(side);
                 if !matches!(next, Next::Busy) {
@@ -534,6 +546,17 @@ impl World {
                     if other.0 < self.processes.len() {
                         self.deliver(other.0, Event::LinkLost(other.1));
                     }
+                }
+            }
+            Action::Snapshot(piece) => {
+                if matches!(piece, SnapshotPiece::State { .. }) {
+                    process.taken.clone_from(&process.before);
+                }
+                let has_room = matches!(piece, SnapshotPiece::State { .. } | SnapshotPiece::Pages(_));
+                process.pieces.push(piece);
+                if has_room {
+                    let room = Event::Snapshot(SnapshotEvent::Room(self.bulk_room));
+                    process.inbox.push_back((now, room));
                 }
             }
             Action::Tell(news) => process.news.push(news),

@@ -79,6 +79,7 @@ impl Backup {
             file: options.run.record.is_some(),
             decoder: Decoder::new(start),
             replayer: Replayer::default(),
+            snapshot: None,
             speed: Speed::default(),
             detector,
             kept: VecDeque::new(),

@@ -15,6 +15,7 @@ use crate::limits;
 use crate::roles::call::{Call, earliest, send};
 use crate::roles::gate;
 use crate::roles::table::Change;
+use crate::snapshot::{self, Snapshot};
 use messages::message::Message;
 use messages::time::Time;
 
@@ -78,6 +79,10 @@ impl Backup {
         if let Some(change) = self.wait(call) {
             return Some(change);
         }
+        self.serve_snapshot(call, guest);
+        if self.stands(guest) {
+            return None;
+        }
         let progress = match self.replay(call, cut, guest, self.ended) {
             Ok(progress) => progress,
             Err(change) => {
@@ -97,6 +102,50 @@ impl Backup {
             }
             _ => None,
         }
+    }
+
+    /// What stands in the way of a snapshot of this side's guest; `None`: nothing. With `disks` it would have
+    /// to be taken when no request is at a disk, which only the side knows that is live.
+    pub fn why_no_snapshot(&self, disks: bool) -> Option<&'static str> {
+        if disks {
+            Some("it has disks, and only the process that is live knows when they are quiet: ask that one")
+        } else {
+            self.snapshot
+                .as_ref()
+                .map(|_| "another snapshot of it is being taken")
+        }
+    }
+
+    /// Does for the snapshot what is due before a slice. Any step is one of the VM's life, so it need not be
+    /// waited for, and nobody else need know of it.
+    fn serve_snapshot<G: Guest>(&mut self, call: &mut Call<'_>, guest: &mut G) {
+        let Some(mut snapshot) = self.snapshot.take() else {
+            return;
+        };
+        let taken = if snapshot.is_wanted() {
+            snapshot.take(call, guest)
+        } else {
+            Ok(())
+        };
+        match taken.and_then(|()| snapshot.go_on(call, guest)) {
+            Ok(true) => {}
+            Ok(false) => self.snapshot = Some(snapshot),
+            Err(why) => snapshot::fail(call, guest, why),
+        }
+    }
+
+    /// The snapshot, if one is under way, comes to nothing, for this reason: the guest must be free to run.
+    pub fn drop_snapshot<G: Guest>(&mut self, call: &mut Call<'_>, guest: &mut G, why: &str) {
+        if self.snapshot.take().is_some() {
+            snapshot::fail(call, guest, why.to_owned());
+        }
+    }
+
+    /// Must the replay stand, because the snapshot has hardly room left for pages as they were?
+    fn stands<G: Guest>(&self, guest: &G) -> bool {
+        self.snapshot
+            .as_ref()
+            .is_some_and(|snapshot| snapshot.holds(guest))
     }
 
     /// Keeps the pair alive in a slice in which there is nothing to replay.
@@ -171,7 +220,8 @@ impl Backup {
         } else {
             Some(Time(0))
         };
-        earliest([run, Some(self.watch())])
+        let snapshot = self.snapshot.as_ref().and_then(Snapshot::deadline);
+        earliest([run, Some(self.watch()), snapshot])
     }
 
     /// When the last `Clock` entry came, and its `mtime`; `now` and `shown` if none has come.

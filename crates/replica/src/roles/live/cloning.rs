@@ -13,6 +13,7 @@ use crate::options::PairOptions;
 use crate::peer::follower::Follower;
 use crate::roles::call::Call;
 use crate::roles::table::Change;
+use crate::snapshot::Snapshot;
 use messages::time::Time;
 use vmlog::codec::Frame;
 use vmlog::entry::Mark;
@@ -28,6 +29,8 @@ impl Live {
             );
         } else if self.clone.is_some() {
             refuse(call, &joined, "another host is on its way to be its backup");
+        } else if self.has_snapshot() {
+            refuse(call, &joined, "a snapshot of it is being taken");
         } else if self.is_off() {
             refuse(call, &joined, "its guest is off");
         } else {
@@ -129,11 +132,14 @@ impl Live {
         change
     }
 
-    /// Must the guest stand for the clone just now?
+    /// Must the guest stand for the clone just now, or for the snapshot?
     #[must_use]
-    pub fn stands_for_clone<G: Guest>(&self, guest: &G) -> bool {
-        self.apprentice()
-            .is_some_and(|source| source.holds(guest) || source.rest().is_some())
+    pub fn stands_for_copy<G: Guest>(&self, guest: &G) -> bool {
+        let holds = |snapshot: &Snapshot| snapshot.holds(guest);
+        self.snapshot.as_ref().is_some_and(holds)
+            || self
+                .apprentice()
+                .is_some_and(|source| source.holds(guest) || source.rest().is_some())
     }
 
     /// Tells the clone that a slice of the guest begins.
@@ -156,6 +162,8 @@ impl Live {
             // A guest that is off is nothing to protect, even if requests are left to be finished.
             self.abandon_clone("its guest is off");
             self.end_clone(call, guest, is_followed);
+            self.lose_snapshot("its guest is off");
+            self.serve_snapshot(call, guest);
         }
         self.serve_apprentice(call);
     }

@@ -35,6 +35,7 @@ impl Primary {
         if self.is_leaving() {
             return;
         }
+        self.live.lose_snapshot("its primary leaves the VM to the backup");
         self.giving = Some(Giving::Leaving(call.now));
         self.live.disks.hold_back(false);
         // The answer to this message will show that there is still a backup to leave the VM to.
@@ -76,6 +77,8 @@ impl Primary {
             "it has just come here"
         } else if self.live.is_off() {
             "its guest is off"
+        } else if self.live.has_snapshot() {
+            "a snapshot of it is being taken"
         } else if self.is_replacing() {
             "its backup is being replaced"
         } else if self.dismissal.is_some() {
@@ -93,6 +96,17 @@ impl Primary {
         };
         let news = News::NotHandedOver(self.peer(), why.to_owned());
         call.out.push_back(Action::Tell(news));
+    }
+
+    /// What stands in the way of a snapshot; `None`: nothing.
+    pub fn why_no_snapshot(&self) -> Option<&'static str> {
+        if self.giving.is_some() {
+            Some("it is being given to its backup")
+        } else if self.going_live.is_some() {
+            Some("it has just come here")
+        } else {
+            self.live.why_no_snapshot()
+        }
     }
 
     /// The arbiter's answer to the question before a hand-over.
