@@ -143,7 +143,9 @@ impl<G: Guest> Node<G> {
         if let Event::Ports(well) = event {
             self.ports = Some((well, now));
         }
+        // A replica that has halted says nothing more: whoever asks it then sees its connection end.
         if let Event::Snapshot(SnapshotEvent::Begin(order)) = &event
+            && !matches!(self.role, Role::Halted)
             && let Some(why) = self.why_no_snapshot(*order)
         {
             let failed = SnapshotPiece::Failed(why.to_owned());

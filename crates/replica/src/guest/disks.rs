@@ -104,6 +104,15 @@ fn sectors_of(bytes: u64) -> u64 {
     bytes.div_ceil(512)
 }
 
+/// Who keeps requests from the disks. What one of them allows, the other may still forbid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// The role of the replica: it hands the VM over, or has no lease yet.
+    Role,
+    /// A snapshot, with which the disks are kept.
+    Snapshot,
+}
+
 /// All requests of the guest that are not done.
 #[derive(Debug, Default)]
 pub struct Disks {
@@ -111,8 +120,10 @@ pub struct Disks {
     slots: VecDeque<Slot>,
     /// Answers to requests that are too long to be done: they were made here, without a disk.
     refused: VecDeque<Input>,
-    /// Does no request go to a disk for now? Those that are there go on.
-    held_back: bool,
+    /// Does no request go to a disk for now, because the role wants none there? Those that are there go on.
+    held_by_role: bool,
+    /// The same, because of a snapshot.
+    held_by_snapshot: bool,
     /// May [`Disks::next`] find a request? False from when it has found none until a request is submitted,
     /// released or answered, so that a node that polls often does not search the list each time.
     stirred: bool,
@@ -153,14 +164,17 @@ impl Disks {
 
     /// Says whether requests are kept from the disks until further notice, so that soon none is there (FT
     /// 3.3-d). The guest may run on; it gets its answers later.
-    pub fn hold_back(&mut self, held_back: bool) {
-        self.held_back = held_back;
+    pub fn hold_back(&mut self, holder: Holder, held_back: bool) {
+        match holder {
+            Holder::Role => self.held_by_role = held_back,
+            Holder::Snapshot => self.held_by_snapshot = held_back,
+        }
         self.stirred = true;
     }
 
     /// The next request that may go to its disk. `writes`: may one go that changes a disk?
     pub fn next(&mut self, writes: bool) -> Option<DiskRequest> {
-        if !self.stirred || self.held_back {
+        if !self.stirred || self.held_by_role || self.held_by_snapshot {
             return None;
         }
         let may_go = |(index, slot): &(usize, &Slot)| {
@@ -330,12 +344,19 @@ mod tests {
         let mut disks = Disks::default();
         disks.submit(write(1, 0, 1));
         assert_eq!(ids(&mut disks), [1]);
-        disks.hold_back(true);
+        disks.hold_back(Holder::Role, true);
+        disks.hold_back(Holder::Snapshot, true);
         disks.submit(read(2, 8, 1));
         assert_eq!((ids(&mut disks), disks.in_flight()), (vec![], 1));
         assert!(disks.done(answer(1, 0)).is_some());
         assert_eq!((ids(&mut disks), disks.in_flight()), (vec![], 0));
-        disks.hold_back(false);
+        disks.hold_back(Holder::Role, false);
+        assert_eq!(
+            ids(&mut disks),
+            [],
+            "the other one still holds them (sim seed 505059)"
+        );
+        disks.hold_back(Holder::Snapshot, false);
         assert_eq!(ids(&mut disks), [2]);
     }
 

@@ -7,6 +7,7 @@
 use super::Live;
 use crate::event::SnapshotEvent;
 use crate::guest::Guest;
+use crate::guest::disks::Holder;
 use crate::mutation;
 use crate::mutation::Mutation;
 use crate::roles::call::{Call, earliest};
@@ -56,6 +57,9 @@ impl Live {
         let Some(mut snapshot) = self.snapshot.take() else {
             return;
         };
+        if self.is_off() && snapshot.is_wanted() {
+            snapshot.lose("its guest is off");
+        }
         match self.go_on_with(call, guest, &mut snapshot) {
             Ok(true) => {}
             Ok(false) => self.snapshot = Some(snapshot),
@@ -64,8 +68,11 @@ impl Live {
         let holds_disks = self.snapshot.as_ref().is_some_and(Snapshot::holds_disks);
         if self.is_quiesced && !holds_disks {
             self.is_quiesced = false;
-            self.disks.hold_back(false);
-            self.recorder.put(call.now, guest, call.metrics, Mark::Resume);
+            self.disks.hold_back(Holder::Snapshot, false);
+            // Nothing follows the entry that the guest is off.
+            if !self.is_off() {
+                self.recorder.put(call.now, guest, call.metrics, Mark::Resume);
+            }
         }
     }
 
@@ -76,10 +83,10 @@ impl Live {
         guest: &mut G,
         snapshot: &mut Snapshot,
     ) -> Result<bool, String> {
-        if snapshot.is_wanted() {
+        if snapshot.is_wanted() && !self.is_off() {
             if snapshot.holds_disks() && !self.is_quiesced {
                 self.is_quiesced = true;
-                self.disks.hold_back(true);
+                self.disks.hold_back(Holder::Snapshot, true);
                 self.recorder.put(call.now, guest, call.metrics, Mark::Quiesce);
             }
             if self.is_quiesced && !self.is_quiet() {
@@ -108,10 +115,5 @@ impl Live {
         let snapshot = self.snapshot.as_ref()?;
         let is_due = snapshot.is_wanted() && (!self.is_quiesced || self.is_quiet());
         earliest([is_due.then_some(Time(0)), snapshot.deadline()])
-    }
-
-    /// Keeps requests from the disks, or lets them go, unless a snapshot has them wait.
-    pub fn let_disks_go(&mut self) {
-        self.disks.hold_back(self.is_quiesced);
     }
 }
