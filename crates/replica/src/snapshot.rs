@@ -10,7 +10,7 @@
 use machine::{Batch, Copied};
 
 use crate::clone::allowance::Allowance;
-use crate::clone::standing::Standing;
+use crate::clone::standing::{Standing, frozen_room};
 use crate::event::{Action, SnapshotEvent, SnapshotOrder, SnapshotPiece};
 use crate::guest::Guest;
 use crate::limits;
@@ -24,8 +24,8 @@ enum Stage {
     Wanted,
     /// Pages leave as they were, and the guest stands while too many are kept.
     Copying(Standing),
-    /// All pages have left.
-    Copied,
+    /// All pages have left, and for so long the guest stood for it.
+    Copied(Span),
 }
 
 /// A snapshot under way.
@@ -48,8 +48,6 @@ pub struct Snapshot {
     lost: Option<String>,
     /// Bytes of pages that have left.
     left: u64,
-    /// Since when the guest stands, and for how long it has stood before.
-    stands: (Option<Time>, Span),
 }
 
 impl Snapshot {
@@ -66,7 +64,6 @@ impl Snapshot {
             goes_on: !order.hook,
             lost: None,
             left: 0,
-            stands: (None, Span(0)),
         }
     }
 
@@ -107,8 +104,7 @@ impl Snapshot {
     /// # Errors
     /// The host has no memory for that; nothing has changed.
     pub fn take<G: Guest>(&mut self, call: &mut Call<'_>, guest: &mut G) -> Result<(), String> {
-        let room = u32::try_from(limits::FROZEN_BYTES_MAX / G::PAGE).unwrap_or(u32::MAX);
-        let state = guest.freeze(room.max(2 * limits::FROZEN_RESERVE))?;
+        let state = guest.freeze(frozen_room::<G>())?;
         self.room = self.room.saturating_sub(state.len() as u64);
         self.stage = Stage::Copying(Standing::default());
         self.since = call.now;
@@ -130,16 +126,16 @@ impl Snapshot {
             if standing.is_too_long() {
                 return Err("the guest has stood for too long because its pages leave too slowly".to_owned());
             }
-            self.count_standing(call.now, holds);
             self.copy(call, guest, holds)?;
         }
-        let is_over = matches!(self.stage, Stage::Copied) && self.goes_on;
-        if is_over {
-            let stood = self.stands.1;
-            call.out
-                .push_back(Action::Snapshot(SnapshotPiece::Over { stood }));
+        let Stage::Copied(stood) = self.stage else {
+            return Ok(false);
+        };
+        if self.goes_on {
+            let over = SnapshotPiece::Over { stood };
+            call.out.push_back(Action::Snapshot(over));
         }
-        Ok(is_over)
+        Ok(self.goes_on)
     }
 
     /// Ends a snapshot that is lost, or waits too long for somebody.
@@ -147,31 +143,21 @@ impl Snapshot {
         if let Some(why) = self.lost.take() {
             return Err(why);
         }
-        let is_over = |since: Time, patience| now.since(since) >= patience;
-        if self.is_wanted() && is_over(self.since, limits::SNAPSHOT_QUIET_PATIENCE) {
+        let is_late = |since: Option<Time>, patience| since.is_some_and(|since| now.since(since) >= patience);
+        let wanted = self.is_wanted().then_some(self.since);
+        if is_late(wanted, limits::SNAPSHOT_QUIET_PATIENCE) {
             return Err("a disk does not answer".to_owned());
         }
-        if self
-            .blocked
-            .is_some_and(|since| is_over(since, limits::SNAPSHOT_PATIENCE))
-        {
+        if is_late(self.blocked, limits::SNAPSHOT_PATIENCE) {
             return Err("whoever keeps it takes nothing".to_owned());
         }
-        if !self.is_wanted() && !self.goes_on && is_over(self.since, limits::SNAPSHOT_HOOK_PATIENCE) {
+        let kept = (!self.is_wanted() && !self.goes_on).then_some(self.since);
+        if is_late(kept, limits::SNAPSHOT_HOOK_PATIENCE) {
             let seconds = limits::SNAPSHOT_HOOK_PATIENCE.0 / 1_000_000_000;
-            return Err(format!(
-                "its disks were not kept within {seconds} s, and the guest needs them"
-            ));
+            let why = format!("its disks were not kept within {seconds} s, and the guest needs them");
+            return Err(why);
         }
         Ok(())
-    }
-
-    fn count_standing(&mut self, now: Time, holds: bool) {
-        let (since, stood) = &mut self.stands;
-        if let Some(since) = since.take() {
-            stood.0 += now.since(since).0;
-        }
-        *since = holds.then_some(now);
     }
 
     /// Copies owed pages, as many as there is room for.
@@ -182,12 +168,11 @@ impl Snapshot {
         } else {
             self.allowance.pages()
         };
-        if budget == 0 {
-            return Ok(());
-        }
         let max = budget.min(u32::try_from(self.room / G::PAGE as u64).unwrap_or(u32::MAX));
         if max == 0 {
-            self.blocked.get_or_insert(call.now);
+            if budget > 0 {
+                self.blocked.get_or_insert(call.now);
+            }
             return Ok(());
         }
         let mut batch = Batch::new(G::PAGE);
@@ -202,9 +187,8 @@ impl Snapshot {
             self.left += batch.len() as u64 * G::PAGE as u64;
             call.out.push_back(Action::Snapshot(SnapshotPiece::Pages(batch)));
         }
-        if copied == Copied::Over {
-            self.stage = Stage::Copied;
-            self.count_standing(call.now, false);
+        if let (Copied::Over, Stage::Copying(standing)) = (copied, &self.stage) {
+            self.stage = Stage::Copied(standing.whole());
         }
         Ok(())
     }
@@ -222,10 +206,10 @@ impl Snapshot {
         let work = match (&self.stage, self.blocked) {
             _ if self.lost.is_some() => Some(Time(0)),
             (Stage::Wanted, _) => Some(self.since.after(limits::SNAPSHOT_QUIET_PATIENCE)),
-            (Stage::Copying(_), None) if self.stands.0.is_some() => Some(Time(0)),
+            (Stage::Copying(standing), None) if standing.stands() => Some(Time(0)),
             (Stage::Copying(_), None) => Some(self.allowance.due(limits::COPY_RATE_SEALING)),
             (Stage::Copying(_), Some(since)) => Some(since.after(limits::SNAPSHOT_PATIENCE)),
-            (Stage::Copied, _) => self.goes_on.then_some(Time(0)),
+            (Stage::Copied(_), _) => self.goes_on.then_some(Time(0)),
         };
         earliest([hook, work])
     }

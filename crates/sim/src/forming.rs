@@ -405,7 +405,7 @@ impl<G: Subject> World<G> {
             if self.checks.single.on_form(who, epoch) {
                 self.attached = who;
             }
-            ensure(self.checks.guard.counts_on(who, other), Check::Guard, || {
+            ensure(self.checks.guard.is_ready(other, who), Check::Guard, || {
                 format!("{who} begins its guest though {other} has not said that it is ready")
             })
         } else {

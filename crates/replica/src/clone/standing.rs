@@ -7,6 +7,7 @@
 //! at all. Over a link that takes next to nothing it is a guest which is as good as dead, for the sake of a
 //! backup. The owner asks here before each slice, and gives the clone up.
 
+use crate::guest::Guest;
 use crate::limits;
 use crate::peer::rest::Rest;
 use messages::time::{Span, Time};
@@ -20,6 +21,8 @@ pub struct Standing {
     since: Option<Time>,
     /// How long it has stood since `then`.
     stood: Span,
+    /// How long it has stood in all.
+    whole: Span,
     /// Bytes of pages that had left when it was counted anew last.
     then: u64,
 }
@@ -33,7 +36,8 @@ impl Standing {
             self.then = left;
         }
         if let Some(since) = self.since {
-            self.stood = Span(self.stood.0 + now.since(since).0);
+            self.stood.0 += now.since(since).0;
+            self.whole.0 += now.since(since).0;
         }
         self.since = stands.then_some(now);
     }
@@ -58,11 +62,30 @@ impl Standing {
         self.rest.until()
     }
 
+    /// Does the guest stand now?
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// How long it has stood in all.
+    #[must_use]
+    pub fn whole(&self) -> Span {
+        self.whole
+    }
+
     /// Has it stood for too long?
     #[must_use]
     pub fn is_too_long(&self) -> bool {
         self.stood >= limits::STANDING_PATIENCE
     }
+}
+
+/// For how many pages of a guest there is room that are kept as they were.
+#[must_use]
+pub fn frozen_room<G: Guest>() -> u32 {
+    let room = u32::try_from(limits::FROZEN_BYTES_MAX / G::PAGE).unwrap_or(u32::MAX);
+    room.max(2 * limits::FROZEN_RESERVE)
 }
 
 /// The share of its time in which a guest may run, in thousandths: all of it as long as half of the room is

@@ -61,6 +61,9 @@ struct Follower {
 #[derive(Debug, Default)]
 pub struct Guard {
     followers: BTreeMap<ProcessId, Follower>,
+    /// The pairs of a backup and a primary whose guest the backup has built: it has said, or is about to say,
+    /// that it is ready. Whatever becomes of either later, the word may still be under way.
+    ready: BTreeSet<(ProcessId, ProcessId)>,
     /// How many of them the log has made members.
     guarded: u64,
 }
@@ -74,6 +77,7 @@ impl Guard {
     /// `who` is a member of the guest of `owner` from that guest's first step on. `is_late`: of an epoch that
     /// is over already, so the owner does not count on it.
     pub fn on_boot(&mut self, who: ProcessId, owner: ProcessId, is_late: bool) {
+        self.ready.insert((who, owner));
         let beginning = Moment { shown: 0, effects: 0 };
         let decoder = Some(Decoder::new(Step(0)));
         let follower = Follower {
@@ -164,6 +168,12 @@ impl Guard {
     pub fn counts_on(&self, owner: ProcessId, who: ProcessId) -> bool {
         let follower = self.followers.get(&who);
         follower.is_some_and(|follower| follower.owner == owner && follower.guarded.is_some())
+    }
+
+    /// Has `who` built the guest with which `owner` is about to begin?
+    #[must_use]
+    pub fn is_ready(&self, who: ProcessId, owner: ProcessId) -> bool {
+        self.ready.contains(&(who, owner))
     }
 
     /// `who` has promised never to claim.

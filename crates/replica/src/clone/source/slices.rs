@@ -8,7 +8,7 @@
 use machine::{Batch, Copied};
 
 use super::{End, Owner, Question, Source, Stage, abandoned};
-use crate::clone::standing::Standing;
+use crate::clone::standing::{Standing, frozen_room};
 use crate::event::{Action, Bulk, Phase, Suspicion};
 use crate::guest::Guest;
 use crate::guest::framing::Log;
@@ -152,13 +152,11 @@ impl Source {
 
     /// Copies owed pages to the bulk link, as many as it has room for.
     fn copy<G: Guest>(&mut self, call: &mut Call<'_>, guest: &mut G, budget: u32) -> Result<Copied, End> {
-        if budget == 0 {
-            return Ok(Copied::More);
-        }
-        let fit = u32::try_from(self.room / G::PAGE as u64).unwrap_or(u32::MAX);
-        let max = budget.min(fit);
+        let max = budget.min(u32::try_from(self.room / G::PAGE as u64).unwrap_or(u32::MAX));
         if max == 0 {
-            self.blocked.get_or_insert((call.now, G::PAGE as u64));
+            if budget > 0 {
+                self.blocked.get_or_insert((call.now, G::PAGE as u64));
+            }
             return Ok(Copied::More);
         }
         let mut batch = Batch::new(G::PAGE);
@@ -313,10 +311,4 @@ impl Source {
         let cut = self.cut_at.map(|_| Time(0));
         earliest([work, digest, cut, Some(self.follower.deadline())])
     }
-}
-
-/// For how many pages there is room that are kept as they were at the cut.
-fn frozen_room<G: Guest>() -> u32 {
-    let room = u32::try_from(limits::FROZEN_BYTES_MAX / G::PAGE).unwrap_or(u32::MAX);
-    room.max(2 * limits::FROZEN_RESERVE)
 }
