@@ -106,7 +106,7 @@ fn sectors_of(bytes: u64) -> u64 {
 
 /// Who keeps requests from the disks. What one of them allows, the other may still forbid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holder {
+pub enum HeldBy {
     /// The role of the replica: it hands the VM over, or has no lease yet.
     Role,
     /// A snapshot, with which the disks are kept.
@@ -164,10 +164,10 @@ impl Disks {
 
     /// Says whether requests are kept from the disks until further notice, so that soon none is there (FT
     /// 3.3-d). The guest may run on; it gets its answers later.
-    pub fn hold_back(&mut self, holder: Holder, held_back: bool) {
-        match holder {
-            Holder::Role => self.held_by_role = held_back,
-            Holder::Snapshot => self.held_by_snapshot = held_back,
+    pub fn hold_back(&mut self, by: HeldBy, held_back: bool) {
+        match by {
+            HeldBy::Role => self.held_by_role = held_back,
+            HeldBy::Snapshot => self.held_by_snapshot = held_back,
         }
         self.stirred = true;
     }
@@ -344,19 +344,19 @@ mod tests {
         let mut disks = Disks::default();
         disks.submit(write(1, 0, 1));
         assert_eq!(ids(&mut disks), [1]);
-        disks.hold_back(Holder::Role, true);
-        disks.hold_back(Holder::Snapshot, true);
+        disks.hold_back(HeldBy::Role, true);
+        disks.hold_back(HeldBy::Snapshot, true);
         disks.submit(read(2, 8, 1));
         assert_eq!((ids(&mut disks), disks.in_flight()), (vec![], 1));
         assert!(disks.done(answer(1, 0)).is_some());
         assert_eq!((ids(&mut disks), disks.in_flight()), (vec![], 0));
-        disks.hold_back(Holder::Role, false);
+        disks.hold_back(HeldBy::Role, false);
         assert_eq!(
             ids(&mut disks),
             [],
             "the other one still holds them (sim seed 505059)"
         );
-        disks.hold_back(Holder::Snapshot, false);
+        disks.hold_back(HeldBy::Snapshot, false);
         assert_eq!(ids(&mut disks), [2]);
     }
 

@@ -14,7 +14,7 @@ use machine::{Cut, PowerState};
 
 use crate::event::{Action, Epoch, Event, PeerId, Suspicion};
 use crate::guest::Guest;
-use crate::guest::disks::Holder;
+use crate::guest::disks::HeldBy;
 use crate::guest::outputs::Outward;
 use crate::guest::record::Produced;
 use crate::mutation::Mutation;
@@ -102,7 +102,7 @@ impl Primary {
 
     /// What goes on alone after a claim is won: the live guest's keeper, and the outputs that were held.
     pub fn into_parts(mut self) -> (Live, Gate) {
-        self.live.disks.hold_back(Holder::Role, false);
+        self.live.disks.hold_back(HeldBy::Role, false);
         (self.live, self.gate)
     }
 
@@ -416,7 +416,7 @@ impl Primary {
         if let Some(epoch) = self.going_live {
             if self.has_lease(call.now) {
                 self.going_live = None;
-                self.live.disks.hold_back(Holder::Role, false);
+                self.live.disks.hold_back(HeldBy::Role, false);
                 call.out.push_back(Action::GoLive(epoch));
             }
             return None;

@@ -7,7 +7,7 @@
 use super::Live;
 use crate::event::SnapshotEvent;
 use crate::guest::Guest;
-use crate::guest::disks::Holder;
+use crate::guest::disks::HeldBy;
 use crate::mutation;
 use crate::mutation::Mutation;
 use crate::roles::call::{Call, earliest};
@@ -68,7 +68,7 @@ impl Live {
         let holds_disks = self.snapshot.as_ref().is_some_and(Snapshot::holds_disks);
         if self.is_quiesced && !holds_disks {
             self.is_quiesced = false;
-            self.disks.hold_back(Holder::Snapshot, false);
+            self.disks.hold_back(HeldBy::Snapshot, false);
             // Nothing follows the entry that the guest is off.
             if !self.is_off() {
                 self.recorder.put(call.now, guest, call.metrics, Mark::Resume);
@@ -86,7 +86,7 @@ impl Live {
         if snapshot.is_wanted() && !self.is_off() {
             if snapshot.holds_disks() && !self.is_quiesced {
                 self.is_quiesced = true;
-                self.disks.hold_back(Holder::Snapshot, true);
+                self.disks.hold_back(HeldBy::Snapshot, true);
                 self.recorder.put(call.now, guest, call.metrics, Mark::Quiesce);
             }
             if self.is_quiesced && !self.is_quiet() {

@@ -8,7 +8,7 @@
 use super::{Giving, Primary};
 use crate::event::{Action, Checked, News};
 use crate::guest::Guest;
-use crate::guest::disks::Holder;
+use crate::guest::disks::HeldBy;
 use crate::limits;
 use crate::mutation;
 use crate::mutation::Mutation;
@@ -38,7 +38,7 @@ impl Primary {
         }
         self.live.lose_snapshot("its primary leaves the VM to the backup");
         self.giving = Some(Giving::Leaving(call.now));
-        self.live.disks.hold_back(Holder::Role, false);
+        self.live.disks.hold_back(HeldBy::Role, false);
         // The answer to this message will show that there is still a backup to leave the VM to.
         self.send_keepalives(call);
     }
@@ -87,7 +87,7 @@ impl Primary {
         } else if self.giving.is_some() {
             "it is being given to the backup already"
         } else {
-            self.live.disks.hold_back(Holder::Role, true);
+            self.live.disks.hold_back(HeldBy::Role, true);
             self.giving = Some(Giving::Quieting {
                 since: call.now,
                 is_checked: false,
@@ -126,7 +126,7 @@ impl Primary {
     /// The VM is not handed over after all, for this reason.
     pub(super) fn stay(&mut self, call: &mut Call<'_>, why: &str) {
         self.giving = None;
-        self.live.disks.hold_back(Holder::Role, false);
+        self.live.disks.hold_back(HeldBy::Role, false);
         let news = News::NotHandedOver(self.peer(), why.to_owned());
         call.out.push_back(Action::Tell(news));
     }

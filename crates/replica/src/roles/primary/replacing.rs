@@ -8,7 +8,7 @@
 use super::{Primary, leave_notice};
 use crate::event::{Action, Joined, News, PeerId, Suspicion};
 use crate::guest::Guest;
-use crate::guest::disks::Holder;
+use crate::guest::disks::HeldBy;
 use crate::mutation;
 use crate::mutation::Mutation;
 use crate::options::PairOptions;
@@ -136,7 +136,7 @@ impl Primary {
         }
         self.live.tell_clone_of_epoch(call.now);
         self.going_live = Some(options.epoch);
-        self.live.disks.hold_back(Holder::Role, true);
+        self.live.disks.hold_back(HeldBy::Role, true);
         if self.live.is_off() {
             return; // Its log has ended.
         }

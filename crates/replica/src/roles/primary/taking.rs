@@ -5,7 +5,7 @@
 
 use super::Primary;
 use crate::guest::Guest;
-use crate::guest::disks::Holder;
+use crate::guest::disks::HeldBy;
 use crate::guest::outputs::Outward;
 use crate::guest::record::Produced;
 use crate::options::PairOptions;
@@ -35,7 +35,7 @@ impl Primary {
         let mut primary = Primary::with_member(call, live, member, options);
         primary.gate.acknowledge(end);
         primary.going_live = Some(options.epoch);
-        primary.live.disks.hold_back(Holder::Role, true);
+        primary.live.disks.hold_back(HeldBy::Role, true);
         primary.take_over(call, guest, &mut backup);
         primary
     }
