@@ -352,14 +352,10 @@ fn considered(hello: &Hello, consider: Consider<'_>) -> Result<(VmSpec, PairSpec
 /// Reads a file in pieces: a kernel that does not preempt itself lets nobody else have this processor while
 /// it copies one, and the VM's owner may be on the same host.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
+    let file = File::open(path)?;
     let mut bytes = Vec::new();
     bytes.reserve_exact(usize::try_from(file.metadata()?.len()).unwrap_or(0));
-    while Read::by_ref(&mut file)
-        .take(IMAGE_READ_LEN)
-        .read_to_end(&mut bytes)?
-        > 0
-    {}
+    while (&file).take(IMAGE_READ_LEN).read_to_end(&mut bytes)? > 0 {}
     Ok(bytes)
 }
 
