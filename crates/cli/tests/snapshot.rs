@@ -3,13 +3,15 @@
 //! The processes are real and in their sandbox. The guest counts in its memory and prints each number, so
 //! that a number which is lost, repeated or made up is seen.
 
+mod site;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use serde_json::Value;
+use site::Site;
 
 /// A firmware that writes to each page of 12 MiB of its memory, and then counts in its memory and prints each
 /// number, as eight letters from A to P for the digits of its hexadecimal form:
@@ -67,45 +69,7 @@ const COUNTS: [u32; 24] = [
     0xfc5f_f06f,
 ];
 
-/// A runtime directory, and what VMs called web are made of.
-struct Site(tempfile::TempDir);
-
 impl Site {
-    fn new() -> Site {
-        let site = Site(tempfile::tempdir().unwrap());
-        std::fs::create_dir(site.path("arbiter")).unwrap();
-        std::fs::create_dir(site.path("run")).unwrap();
-        let bytes: Vec<u8> = COUNTS.iter().flat_map(|word| word.to_le_bytes()).collect();
-        std::fs::write(site.path("counts"), bytes).unwrap();
-        let key = site.path("key");
-        std::fs::write(&key, "11".repeat(32)).unwrap();
-        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
-        site
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// `lockstep` with these words; a word in braces is a path of the site.
-    fn lockstep(&self, words: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lockstep"));
-        for word in words.split_whitespace() {
-            match word.strip_prefix('{').and_then(|word| word.strip_suffix('}')) {
-                Some(name) => command.arg(self.path(name)),
-                None => command.arg(word),
-            };
-        }
-        command
-            .env("XDG_RUNTIME_DIR", self.path("run"))
-            .env("LC_ALL", "C")
-            .env_remove("RUST_LOG")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
-    }
-
     /// A process of these words that runs web, with its console in the file `console`.
     fn starts(&self, words: &str, console: &str) -> Running {
         let mut child = self
@@ -150,7 +114,7 @@ impl Site {
 
     /// The names in the site's directory that begin so.
     fn names(&self, begin: &str) -> Vec<String> {
-        let entries = std::fs::read_dir(self.0.path()).unwrap();
+        let entries = std::fs::read_dir(self.path("")).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name.starts_with(begin)).collect()
     }
@@ -274,7 +238,7 @@ fn follows(before: &[u32], after: &[u32]) {
 
 #[test]
 fn a_vm_that_dies_goes_on_from_its_snapshot_and_can_be_kept_again() {
-    let site = Site::new();
+    let site = Site::new("counts", &COUNTS);
     let mut web = site.runs("", "first");
     let text = site.ends("snapshot web {kept}").with(0);
     assert!(
@@ -315,7 +279,7 @@ fn a_vm_that_dies_goes_on_from_its_snapshot_and_can_be_kept_again() {
 
 #[test]
 fn what_is_there_is_kept_and_what_makes_no_sense_is_refused() {
-    let site = Site::new();
+    let site = Site::new("counts", &COUNTS);
     assert!(
         site.ends("snapshot web {kept}")
             .with(5)
@@ -360,7 +324,7 @@ fn what_is_there_is_kept_and_what_makes_no_sense_is_refused() {
 
 #[test]
 fn whoever_goes_or_dies_leaves_neither_a_file_nor_a_trace_in_the_guest() {
-    let site = Site::new();
+    let site = Site::new("counts", &COUNTS);
     let mut web = site.runs("", "console");
     // A caller that hangs up in the middle.
     let mut caller = site.calls();
@@ -413,7 +377,7 @@ fn whoever_goes_or_dies_leaves_neither_a_file_nor_a_trace_in_the_guest() {
 
 #[test]
 fn disks_are_kept_by_a_hook_while_they_are_quiet() {
-    let site = Site::new();
+    let site = Site::new("counts", &COUNTS);
     std::fs::write(site.path("disk"), vec![7; 8192]).unwrap();
     let web = site.runs("--disk {disk}", "console");
     let text = site.ends("snapshot web {plain}").with(0);
@@ -476,7 +440,7 @@ fn disks_are_kept_by_a_hook_while_they_are_quiet() {
 
 #[test]
 fn both_halves_of_a_pair_give_one_and_a_vm_with_an_arbiter_claims_an_epoch() {
-    let site = Site::new();
+    let site = Site::new("counts", &COUNTS);
     let half = |role: &str, address: &str, console: &str| {
         site.starts(
             &format!(
@@ -519,7 +483,7 @@ fn both_halves_of_a_pair_give_one_and_a_vm_with_an_arbiter_claims_an_epoch() {
 
 #[test]
 fn a_file_that_is_no_snapshot_or_is_damaged_is_told_in_a_sentence() {
-    let site = Site::new();
+    let site = Site::new("counts", &COUNTS);
     let web = site.runs("", "console");
     site.ends("snapshot web {kept}").with(0);
     web.dies();
