@@ -21,9 +21,15 @@ impl fmt::Display for OutOfHostMemory {
 
 impl std::error::Error for OutOfHostMemory {}
 
+/// Bytes that are given back to the host with one call, for which the guest waits some ten microseconds.
+const GIVE_BACK: usize = 64 * PAGE;
+/// Bytes that are not given back though no page is kept in them: the next pages to be kept need them again.
+const SPARE: usize = 16 * GIVE_BACK;
+
 /// Memory for pages that are kept. It never grows beyond what it was made for, and the host allocates it as
 /// it is used, in small pages: the guest waits while the host clears one, and a large one takes milliseconds
-/// where the host is itself a virtual machine.
+/// where the host is itself a virtual machine. For the same reason the host gets it back in small portions
+/// while pages are taken: it needs ten milliseconds for all of a pool of 256 MiB.
 pub struct Pool {
     /// The pages one after the other, the last one kept at the end. The vector is never reallocated.
     content: Vec<u8>,
@@ -31,6 +37,8 @@ pub struct Pool {
     pages: Vec<u32>,
     /// How many pages there is room for.
     room: usize,
+    /// How many bytes of `content`, from its begin on, the host may have allocated.
+    allocated: usize,
 }
 
 impl Pool {
@@ -44,10 +52,42 @@ impl Pool {
             content: Vec::new(),
             pages: Vec::new(),
             room,
+            allocated: 0,
         };
         let content = pool.content.try_reserve_exact(bytes);
         let both = content.and_then(|()| pool.pages.try_reserve_exact(room));
         both.map(|()| pool).map_err(|_| OutOfHostMemory)
+    }
+
+    /// Keeps one page more, for which there is room.
+    fn push(&mut self, page: usize, content: &[u8]) {
+        self.pages.push(page as u32);
+        self.content.extend_from_slice(content);
+        self.allocated = self.allocated.max(self.content.len());
+    }
+
+    /// Takes the page that was kept last, and shows it to `each`; false: none is kept.
+    fn pop(&mut self, each: impl FnOnce(u32, &[u8])) -> bool {
+        let Some(page) = self.pages.pop() else {
+            return false;
+        };
+        let rest = self.pages.len() * PAGE;
+        each(page, &self.content[rest..]);
+        self.content.truncate(rest);
+        true
+    }
+
+    /// Gives memory in which no page is kept back to the host, but for a little.
+    fn give_back(&mut self) {
+        let base = self.content.as_ptr() as usize;
+        while self.allocated >= self.content.len() + SPARE + GIVE_BACK {
+            // Advice takes whole pages of the host, and the vector begins anywhere.
+            let begin = (base + self.allocated) / PAGE * PAGE - GIVE_BACK;
+            // SAFETY: the range lies in the spare capacity of a vector that is borrowed mutably, so nothing
+            // is in there, and what it holds is not read before it is written.
+            unsafe { libc::madvise(begin as *mut libc::c_void, GIVE_BACK, libc::MADV_DONTNEED) };
+            self.allocated = begin - base;
+        }
     }
 }
 
@@ -84,18 +124,17 @@ impl Frozen {
             self.pool.content = Vec::new();
             return;
         }
-        self.pool.pages.push(page as u32);
-        self.pool.content.extend_from_slice(content);
+        self.pool.push(page, content);
     }
 
     /// Takes at most `max` kept pages, those kept last first, and shows each to `each`.
     pub fn take_kept(&mut self, max: usize, mut each: impl FnMut(u32, &[u8])) {
         for _ in 0..max {
-            let Some(page) = self.pool.pages.pop() else { return };
-            let rest = self.pool.pages.len() * PAGE;
-            each(page, &self.pool.content[rest..]);
-            self.pool.content.truncate(rest);
+            if !self.pool.pop(&mut each) {
+                break;
+            }
         }
+        self.pool.give_back();
     }
 
     /// How many pages are kept.
@@ -158,6 +197,53 @@ mod tests {
         assert_eq!((frozen.room(), frozen.kept()), (usize::MAX, 0));
         frozen.keep(3, &[1; PAGE]);
         frozen.take_kept(1, |_, _| panic!("nothing is kept any more"));
+    }
+
+    /// How many of the host's pages a pool has in memory.
+    fn resident(pool: &Pool) -> usize {
+        let begin = pool.content.as_ptr() as usize / PAGE * PAGE;
+        let mut pages = vec![0; pool.room];
+        let length = pool.room * PAGE;
+        // SAFETY: the range begins and ends in pages of the vector's memory, and there is a byte for each.
+        let result = unsafe { libc::mincore(begin as *mut libc::c_void, length, pages.as_mut_ptr()) };
+        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+        pages.iter().filter(|&&page| page & 1 != 0).count()
+    }
+
+    #[test]
+    fn memory_goes_back_to_the_host_while_pages_are_taken() {
+        // So much that the allocator has it from the host, as it has a pool for a clone: smaller ones may lie
+        // where large pages were once asked for.
+        const ROOM: usize = (64 << 20) / PAGE;
+        const KEPT: usize = 4000;
+        let mut set = PageSet::new(KEPT + 1);
+        for page in 0..KEPT + 1 {
+            set.insert(page);
+        }
+        let mut frozen = Frozen::new(set, Pool::new(ROOM).unwrap());
+        for page in 0..KEPT {
+            frozen.keep(page, &[page as u8; PAGE]);
+        }
+        assert!(resident(&frozen.pool) >= KEPT);
+        let spare = (SPARE + 2 * GIVE_BACK) / PAGE;
+        let mut expected = KEPT as u32;
+        while frozen.kept() > 0 {
+            frozen.take_kept(100, |page, content| {
+                expected -= 1;
+                assert_eq!((page, content), (expected, &[expected as u8; PAGE][..]));
+            });
+            let resident = resident(&frozen.pool);
+            assert!(
+                resident <= frozen.kept() + spare,
+                "{} kept: {resident}",
+                frozen.kept()
+            );
+        }
+        // What was given back is used again.
+        frozen.keep(KEPT, &[7; PAGE]);
+        frozen.take_kept(1, |page, content| {
+            assert_eq!((page, content), (KEPT as u32, &[7; PAGE][..]))
+        });
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! `Standing`: how slowly the guest runs, and for how long it may stand, because the pages that are kept for
 //! a clone leave more slowly than the guest overwrites owed ones.
 //!
-//! Once half of the room for kept pages is used, the guest rests between its slices, the more of its time the
-//! less room is left: so it runs as fast as pages leave, and its clients wait for a rest of a few
-//! milliseconds now and then. Without that it would run at full speed until no room is left, and then hardly
-//! at all. Over a link that takes next to nothing it is a guest which is as good as dead, for the sake of a
-//! backup. The owner asks here before each slice, and gives the clone up.
+//! The guest rests between its slices, the more of its time the less room for kept pages is left: so it soon
+//! runs as fast as pages leave, and its clients wait for a rest of a millisecond now and then. Without that it
+//! would run at full speed until no room is left, and then hardly at all. Over a link that takes next to
+//! nothing it is a guest which is as good as dead, for the sake of a backup. The owner asks here before each
+//! slice, and gives the clone up.
 
 use crate::guest::Guest;
 use crate::limits;
@@ -88,11 +88,11 @@ pub fn frozen_room<G: Guest>() -> u32 {
     room.max(2 * limits::FROZEN_RESERVE)
 }
 
-/// The share of its time in which a guest may run, in thousandths: all of it as long as half of the room is
-/// left, and from there on less, down to [`limits::SEAL_PERMILLE_MIN`] where it would have to stand.
+/// The share of its time in which a guest may run, in thousandths: as much as the share of the room that is
+/// left, and at least [`limits::SEAL_PERMILLE_MIN`], down to where it would have to stand.
 fn share(left: u32, room: u32) -> u32 {
     let above = |pages: u32| u64::from(pages.saturating_sub(limits::FROZEN_RESERVE));
-    let share = (above(left) * 1000).checked_div(above(room / 2)).unwrap_or(1000);
+    let share = (above(left) * 1000).checked_div(above(room)).unwrap_or(1000);
     u32::try_from(share.min(1000)).map_or(1000, |share| share.max(limits::SEAL_PERMILLE_MIN))
 }
 
@@ -128,21 +128,18 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_slows_down_from_half_of_the_room_on_and_rests_in_proportion() {
-        let room = 4 * limits::FROZEN_RESERVE;
+    fn a_guest_slows_down_as_room_is_used_and_rests_in_proportion() {
+        let room = 5 * limits::FROZEN_RESERVE;
         assert_eq!(share(u32::MAX, room), 1000, "nothing is kept");
         assert_eq!(share(room, room), 1000);
-        assert_eq!(share(room / 2, room), 1000);
-        assert_eq!(share(limits::FROZEN_RESERVE * 3 / 2, room), 500);
+        assert_eq!(share(limits::FROZEN_RESERVE * 4, room), 750);
+        assert_eq!(share(limits::FROZEN_RESERVE * 3, room), 500);
         assert_eq!(share(limits::FROZEN_RESERVE, room), limits::SEAL_PERMILLE_MIN);
         assert_eq!(share(0, room), limits::SEAL_PERMILLE_MIN);
         let ms = |ms| Time(Span::from_ms(ms).0);
         let mut standing = Standing::default();
         standing.on_slice(ms(0));
-        assert_eq!(
-            standing.slow_down(ms(1), limits::FROZEN_RESERVE * 3 / 2, room),
-            500
-        );
+        assert_eq!(standing.slow_down(ms(1), limits::FROZEN_RESERVE * 3, room), 500);
         assert_eq!(standing.rest(), Some(ms(2)));
         standing.slow_down(ms(2), room, room);
         assert_eq!(standing.rest(), None);
