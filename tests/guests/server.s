@@ -272,12 +272,12 @@ wait:
     csrs  mie, t0
     wfi
     csrc  mie, t0
+    li    t1, 0x0c200004
+wait_claim:                         # what a device says after it was asked is claimed again
     lw    t0, 0x60(s5)
     sw    t0, 0x64(s5)
     lw    t0, 0x60(s6)
     sw    t0, 0x64(s6)
-    li    t1, 0x0c200004
-wait_claim:
     lw    t0, 0(t1)
     beqz  t0, wait_done
     sw    t0, 0(t1)

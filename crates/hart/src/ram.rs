@@ -21,6 +21,7 @@
 //! range check against `size` in the same function. Offsets need no alignment: accesses are unaligned
 //! reads and writes. `Ram` is `Send` (one owner at a time) and not `Sync`.
 
+mod advice;
 mod frozen;
 mod page;
 mod page_set;
@@ -29,6 +30,7 @@ mod unhashed;
 use std::io;
 
 use crate::limits::{FROZEN_RESERVE, STEP_PAGES_MAX};
+pub(crate) use advice::large_table;
 use frozen::Frozen;
 pub use frozen::{OutOfHostMemory, Pool};
 pub use page::{PAGE, PAGE_BITS};
@@ -119,36 +121,6 @@ macro_rules! access {
     };
 }
 
-/// Asks the host for large pages, which spare it most of its page faults and TLB misses. Without them
-/// everything works as well.
-///
-/// # Safety
-/// The range of whole pages is mapped.
-unsafe fn advise(base: *mut libc::c_void, length: usize) {
-    // SAFETY: the caller's promise; advice changes nothing of what is in there.
-    unsafe { libc::madvise(base, length, libc::MADV_HUGEPAGE) };
-}
-
-/// A table that is all zero, allocated by the host as it is touched, in large pages.
-pub(crate) fn large_table<T: Clone>(zero: T, length: usize) -> Vec<T> {
-    let mut table = vec![zero; length];
-    advise_large(&mut table);
-    table
-}
-
-/// Asks the host for large pages in memory that is about to be touched for the first time.
-fn advise_large<T>(memory: &mut [T]) {
-    let range = memory.as_mut_ptr_range();
-    let (begin, end) = (
-        (range.start as usize).next_multiple_of(PAGE),
-        range.end as usize / PAGE * PAGE,
-    );
-    if begin < end {
-        // SAFETY: these pages are inside the slice, which is borrowed mutably.
-        unsafe { advise(begin as *mut libc::c_void, end - begin) };
-    }
-}
-
 impl Ram {
     /// RAM of `size` bytes, all zero, allocated by the host as it is touched.
     ///
@@ -169,7 +141,7 @@ impl Ram {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the mapping is ours.
-        unsafe { advise(base, length) };
+        unsafe { advice::large(base, length) };
         Ok(Ram {
             base: base.cast(),
             size: length,

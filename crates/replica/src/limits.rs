@@ -117,7 +117,7 @@ pub const LAG_SAMPLES_MAX: usize = 4096;
 
 /// Pages that are copied for a clone in a millisecond, as long as they may be written again. A page costs the
 /// guest's thread a microsecond, the threads that pack and send it several, and the apprentice as many: so a
-/// clone takes a twelfth of a processor on either side from what else the hosts do.
+/// clone takes a fourteenth of a processor on either side from what else the hosts do.
 pub const COPY_RATE: u64 = 6;
 /// The same on a host with processors to spare: there a clone takes a tenth of the guest's thread alone.
 pub const COPY_RATE_SPARE: u64 = 90;

@@ -149,10 +149,11 @@ impl<G: Subject> World<G> {
         self.is_forming() || self.processes.iter().any(Process::is_alive)
     }
 
-    /// Is the guest off, as far as the outside or a process that has halted knows?
+    /// Is the guest off, as far as the outside knows, or a process that has halted while nobody is left who
+    /// could go on? Another backup may not have that entry yet: if it takes over, the guest is not off.
     pub(crate) fn is_off(&self) -> bool {
         let off = |process: &Process<G>| matches!(process.life, Life::Halted(Halt::Off(_)));
-        self.checks.outputs.is_off() || self.processes.iter().any(off)
+        self.checks.outputs.is_off() || self.is_doomed() && self.processes.iter().any(off)
     }
 
     /// Demands that the client gets its answers and that the guest ends as it is asked to. False: the guest

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use super::{page::PAGE, page_set::PageSet};
+use super::{advice::give_back, page::PAGE, page_set::PageSet};
 
 /// The host has no memory for a pool of this size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,14 +79,13 @@ impl Pool {
 
     /// Gives memory in which no page is kept back to the host, but for a little.
     fn give_back(&mut self) {
-        let base = self.content.as_ptr() as usize;
         while self.allocated >= self.content.len() + SPARE + GIVE_BACK {
-            // Advice takes whole pages of the host, and the vector begins anywhere.
-            let begin = (base + self.allocated) / PAGE * PAGE - GIVE_BACK;
-            // SAFETY: the range lies in the spare capacity of a vector that is borrowed mutably, so nothing
-            // is in there, and what it holds is not read before it is written.
-            unsafe { libc::madvise(begin as *mut libc::c_void, GIVE_BACK, libc::MADV_DONTNEED) };
-            self.allocated = begin - base;
+            self.allocated -= GIVE_BACK;
+            let begin = self.allocated - self.content.len();
+            let spare = &mut self.content.spare_capacity_mut()[begin..];
+            // The page at either end lies half in the next portion.
+            let length = spare.len().min(GIVE_BACK + PAGE);
+            give_back(&mut spare[..length]);
         }
     }
 }
@@ -159,7 +158,7 @@ impl Frozen {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::advice::resident, *};
 
     fn frozen(owed: &[usize], room: usize) -> Frozen {
         let mut set = PageSet::new(8);
@@ -199,50 +198,33 @@ mod tests {
         frozen.take_kept(1, |_, _| panic!("nothing is kept any more"));
     }
 
-    /// How many of the host's pages a pool has in memory.
-    fn resident(pool: &Pool) -> usize {
-        let begin = pool.content.as_ptr() as usize / PAGE * PAGE;
-        let mut pages = vec![0; pool.room];
-        let length = pool.room * PAGE;
-        // SAFETY: the range begins and ends in pages of the vector's memory, and there is a byte for each.
-        let result = unsafe { libc::mincore(begin as *mut libc::c_void, length, pages.as_mut_ptr()) };
-        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
-        pages.iter().filter(|&&page| page & 1 != 0).count()
-    }
-
     #[test]
     fn memory_goes_back_to_the_host_while_pages_are_taken() {
         // So much that the allocator has it from the host, as it has a pool for a clone: smaller ones may lie
         // where large pages were once asked for.
         const ROOM: usize = (64 << 20) / PAGE;
         const KEPT: usize = 4000;
-        let mut set = PageSet::new(KEPT + 1);
-        for page in 0..KEPT + 1 {
-            set.insert(page);
+        let mut owed = PageSet::new(KEPT + 1);
+        for page in 0..=KEPT {
+            owed.insert(page);
         }
-        let mut frozen = Frozen::new(set, Pool::new(ROOM).unwrap());
+        let mut frozen = Frozen::new(owed, Pool::new(ROOM).unwrap());
         for page in 0..KEPT {
             frozen.keep(page, &[page as u8; PAGE]);
         }
-        assert!(resident(&frozen.pool) >= KEPT);
-        let spare = (SPARE + 2 * GIVE_BACK) / PAGE;
         let mut expected = KEPT as u32;
         while frozen.kept() > 0 {
             frozen.take_kept(100, |page, content| {
                 expected -= 1;
                 assert_eq!((page, content), (expected, &[expected as u8; PAGE][..]));
             });
-            let resident = resident(&frozen.pool);
-            assert!(
-                resident <= frozen.kept() + spare,
-                "{} kept: {resident}",
-                frozen.kept()
-            );
+            let spare = resident(frozen.pool.content.spare_capacity_mut()) * PAGE;
+            assert!(spare <= SPARE + 2 * GIVE_BACK, "{spare} bytes at {expected}");
         }
         // What was given back is used again.
         frozen.keep(KEPT, &[7; PAGE]);
         frozen.take_kept(1, |page, content| {
-            assert_eq!((page, content), (KEPT as u32, &[7; PAGE][..]))
+            assert_eq!((page, content), (KEPT as u32, &[7; PAGE][..]));
         });
     }
 

@@ -2,8 +2,8 @@
 //! a clone leave more slowly than the guest overwrites owed ones.
 //!
 //! The guest rests between its slices, the more of its time the less room for kept pages is left: so it soon
-//! runs as fast as pages leave, and its clients wait for a rest of a millisecond now and then. Without that it
-//! would run at full speed until no room is left, and then hardly at all. Over a link that takes next to
+//! runs as fast as pages leave, and its clients wait for a rest of a millisecond now and then. Without that
+//! it would run at full speed until no room is left, and then hardly at all. Over a link that takes next to
 //! nothing it is a guest which is as good as dead, for the sake of a backup. The owner asks here before each
 //! slice, and gives the clone up.
 
