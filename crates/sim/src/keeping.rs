@@ -31,7 +31,8 @@ impl<G: Subject> World<G> {
             disks,
             hook: disks && random.permille(700),
         };
-        let room = random.span(Span(64), Span(4096)).0;
+        // Room for a page at least: whoever keeps nothing is lost sooner or later, and that is drawn below.
+        let room = random.span(Span(64), Span(4096)).0.max(G::PAGE as u64);
         let lost = random.permille(300).then(|| random.span(us(10), ms(300)));
         let kept = Kept {
             order,
