@@ -1,0 +1,10 @@
+//! Tests of the crate through what it makes public, by behaviour: who is chosen, what is done, what is shown,
+//! and what never happens in any world.
+
+mod closed_loop;
+mod faces;
+mod placement;
+mod reasons;
+mod rules;
+mod sample;
+mod world;
