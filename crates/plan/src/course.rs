@@ -14,8 +14,8 @@ use crate::host::HostName;
 use crate::limits::{ORDER_PATIENCE, TRIES_MAX};
 use crate::operation::{Kind, Outcome};
 use crate::swap;
-use crate::vm::{Desired, Power, Process, Protected, Word};
-use crate::why::{Loss, Why, told};
+use crate::vm::{Asked, Desired, Power, Process, Protected};
+use crate::why::{Why, told};
 
 /// Decides on a VM whose live process is this one.
 pub(crate) fn decide(look: &Look<'_>, process: &Process) -> Decision {
@@ -33,20 +33,20 @@ pub(crate) fn decide(look: &Look<'_>, process: &Process) -> Decision {
 
 /// Why a VM has no backup though nothing is amiss: somebody wants that, or its settings do.
 pub(crate) fn unwanted(desired: &Desired, vm: &VmName) -> Why {
-    match &desired.protected_word {
+    match &desired.protected_asked {
         None => Why::Policy { vm: vm.clone() },
-        Some(word) if desired.protected == Protected::Suspended => wished(vm, word, "protection resume"),
-        Some(word) => wished(vm, word, "protect"),
+        Some(asked) if desired.protected == Protected::Suspended => wished(vm, asked, "protection resume"),
+        Some(asked) => wished(vm, asked, "protect"),
     }
 }
 
-/// Somebody's word as a reason, with the command that undoes it.
-fn wished(vm: &VmName, word: &Word, undo: &'static str) -> Why {
+/// What somebody has asked for as a reason, with the command that undoes it.
+fn wished(vm: &VmName, asked: &Asked, undo: &'static str) -> Why {
     Why::User {
         vm: vm.clone(),
-        by: word.by.clone(),
-        at: word.at,
-        comment: word.comment.clone(),
+        by: asked.by.clone(),
+        at: asked.at,
+        comment: asked.comment.clone(),
         undo,
     }
 }
@@ -56,14 +56,7 @@ fn outcome(look: &Look<'_>, process: &Process) -> Option<Outcome> {
     let (me, member) = (look.site.me, process.member());
     let (desired, name) = (&look.vm.desired, look.vm.name());
     let is_settled = process.clone.is_none() && !process.is_dismissing && !process.is_swapping;
-    let lost = || {
-        let lost = look.vm.seen.lost.as_ref();
-        Outcome::Failed(vec![Why::BackupLost {
-            host: lost.and_then(|lost| lost.host.clone()),
-            at: lost.map_or(look.now.wall, |lost| lost.at),
-            how: lost.map_or(Loss::TookOver, |lost| lost.how.clone()),
-        }])
-    };
+    let lost = || Outcome::Failed(vec![no_backup(look)]);
     let protected = || {
         if member.is_none() {
             Some(lost())
@@ -81,11 +74,11 @@ fn outcome(look: &Look<'_>, process: &Process) -> Option<Outcome> {
         Kind::Start => Some(Outcome::Done),
         // Somebody has changed their mind meanwhile.
         Kind::Stop if !matches!(desired.power, Power::Off { .. }) => {
-            Some(Outcome::Failed(vec![wished(name, &desired.power_word, "stop")]))
+            Some(Outcome::Failed(vec![wished(name, &desired.power_asked, "stop")]))
         }
         Kind::Unprotect if desired.protected == Protected::On => {
-            let word = desired.protected_word.clone().unwrap_or_default();
-            Some(Outcome::Failed(vec![wished(name, &word, "unprotect")]))
+            let asked = desired.protected_asked.clone().unwrap_or_default();
+            Some(Outcome::Failed(vec![wished(name, &asked, "unprotect")]))
         }
         Kind::Failover { from } if from != me => protected(),
         Kind::Move { to } if to == me => protected(),
@@ -105,11 +98,31 @@ fn outcome(look: &Look<'_>, process: &Process) -> Option<Outcome> {
         Kind::Reset if look.operation.is_some_and(|operation| operation.is_confirmed) => Some(Outcome::Done),
         Kind::Reset if process.is_paused => {
             let sentence = format!(
-                "{name} is paused, and a guest that stands cannot boot; `lockstep resume {name}` has it run on"
+                "{name} is paused, and a guest that stands cannot boot; `lockstep resume {name}` has it run \
+                 on"
             );
             Some(Outcome::Failed(vec![told("paused", &sentence)]))
         }
         Kind::Failover { .. } | Kind::Move { .. } | Kind::Reset | Kind::Stop => None,
+    }
+}
+
+/// Why the VM has no backup though one is wanted.
+fn no_backup(look: &Look<'_>) -> Why {
+    let name = look.vm.name();
+    match &look.vm.seen.lost {
+        Some(lost) => Why::BackupLost {
+            host: lost.host.clone(),
+            at: lost.at,
+            how: lost.how.clone(),
+        },
+        None => {
+            let sentence = format!(
+                "{name} has no backup that could go on with it; `lockstep protect {name}` \
+                                    makes one"
+            );
+            told("no-backup", &sentence)
+        }
     }
 }
 
@@ -123,6 +136,20 @@ fn next(look: &Look<'_>, process: &Process) -> Decision {
     if let Some(decision) = power(look, process) {
         return decision;
     }
+    let decision = protection(look, process);
+    match refused_wish(look, process) {
+        // What cannot be done for the guest keeps nobody from what can be done for the VM.
+        Some(why) if decision.action == Action::Nothing => Decision {
+            action: Action::Wait { until: None },
+            reasons: vec![why],
+            ..decision
+        },
+        _ => decision,
+    }
+}
+
+/// The next step for the VM's backup, of the first rule that has one.
+fn protection(look: &Look<'_>, process: &Process) -> Decision {
     if look.vm.desired.protected != Protected::On {
         return alone(look, process);
     }
@@ -140,20 +167,26 @@ fn next(look: &Look<'_>, process: &Process) -> Decision {
 fn power(look: &Look<'_>, process: &Process) -> Option<Decision> {
     let order = |action| Some(Decision::order(action));
     match look.vm.desired.power {
-        Power::Off { hard: false } if !process.has_power_button => {
-            let sentence = format!(
-                "the guest cannot be asked to switch off, since its board has no power button: switch it off \
-                 from inside, or pull its plug with `lockstep stop {} --hard`",
-                look.vm.name()
-            );
-            Some(Decision::wait(vec![told("no-power-button", &sentence)], None))
-        }
+        Power::Off { hard: false } if !process.has_power_button => None,
         Power::Off { hard } => order(Action::Stop { hard }),
         Power::Paused if !process.is_paused => order(Action::Pause),
         Power::On if process.is_paused => order(Action::Resume),
         Power::On if look.kind() == Some(&Kind::Reset) => order(Action::Reset),
         Power::Paused | Power::On => None,
     }
+}
+
+/// Why the guest cannot be brought to what is wanted of it; `None`: it can.
+fn refused_wish(look: &Look<'_>, process: &Process) -> Option<Why> {
+    let is_refused = look.vm.desired.power == Power::Off { hard: false } && !process.has_power_button;
+    is_refused.then(|| {
+        let sentence = format!(
+            "the guest cannot be asked to switch off, since its board has no power button: switch it off \
+             from inside, or pull its plug with `lockstep stop {} --hard`",
+            look.vm.name()
+        );
+        told("no-power-button", &sentence)
+    })
 }
 
 /// A VM that shall have no backup is rid of the one that it has.

@@ -34,7 +34,9 @@ pub(crate) fn decide(look: &Look<'_>, process: &Process, member: &HostName) -> O
         (true, _) => look.site.me,
         (false, true) => member,
     };
-    let step = if is_here && !look.is_drained(member) {
+    // A member that could not take the VM, or whose agent could not, is replaced first.
+    let can_take = !look.is_drained(member) && !swap::is_silent(look, member);
+    let step = if is_here && can_take {
         swap::hand_over(look, process, member, Cause::Wanted)
     } else {
         look.obtain(process, None)

@@ -158,8 +158,15 @@ pub fn placement_of(now: Now, site: &Site<'_>, vm: &Vm, backoff: &crate::backoff
         first: None,
         operation: None,
     };
-    let member = newest_truth(site, vm).and_then(|view| view.process.member());
-    look.placement(member, None)
+    let (owner, member) = match newest_truth(site, vm) {
+        Some(view) if view.process.is_live() => (&view.host, view.process.member()),
+        Some(view) if view.process.role == Some(RoleWord::Backup) => {
+            let owner = view.process.peer.as_ref();
+            (owner.unwrap_or(&vm.need.owner), Some(&view.host))
+        }
+        _ => (&vm.need.owner, None),
+    };
+    look.placement(owner, member, None)
 }
 
 /// The view by which the VM is told of: that of its live process, or else of its other half; `None`: all news
@@ -292,8 +299,8 @@ fn of_process(now: Now, vm: &Vm, process: &Process, placement: &Placement) -> Fa
             let mut face = alone(now, vm, process, placement);
             face.guest = process.guest;
             // What a wish has made of the state is as old as the younger of both.
-            let word = vm.desired.protected_word.as_ref();
-            face.since = since.max(word.map_or(Wall(0), |word| word.at));
+            let asked = vm.desired.protected_asked.as_ref();
+            face.since = since.max(asked.map_or(Wall(0), |asked| asked.at));
             face
         }
     }

@@ -1,6 +1,6 @@
-//! What an agent does next for a VM, which host gets its backup, and what people are told of it: the part of
-//! an agent that only thinks. The agent fills in what it sees, carries out what is decided here, and shows the
-//! faces; the simulator can do the same with hosts that it has drawn.
+//! What an agent does next for a VM, which host gets its backup, and what people are told of it: the part
+//! of an agent that only thinks. The agent fills in what it sees, carries out what is decided here, and shows
+//! the faces; the simulator can do the same with hosts that it has drawn.
 //!
 //! Map, from below: `limits` has all bounds, `moment` the times that people see, `host` what is known of a
 //! host, `why` every reason and `sentences` its words, `backoff` what is remembered of failures, `placement`
@@ -42,7 +42,7 @@ pub use operation::{Kind, Operation, Outcome};
 pub use placement::{Need, Placement, Score, Verdict, judge};
 pub use planner::plan;
 pub use vm::{
-    Cloning, Desired, Ended, Failures, Lost, Ownership, Power, Prepared, Process, Protected, Seen, Syncing,
-    View, Vm, Word,
+    Asked, Cloning, Desired, Ended, Failures, Lost, Ownership, Power, Prepared, Process, Protected, Seen,
+    Syncing, View, Vm,
 };
 pub use why::{End, Loss, Scarce, Slow, Unlike, Why};

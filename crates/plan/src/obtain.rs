@@ -14,16 +14,21 @@ use crate::vm::Process;
 use crate::why::{Why, told};
 
 impl Look<'_> {
-    /// All hosts, as they are judged for a backup of this VM beside `member`; `named`: somebody wants it
-    /// there.
-    pub fn placement(&self, member: Option<&HostName>, named: Option<&HostName>) -> Placement {
+    /// All hosts, as they are judged for a backup of this VM, which runs on `owner` and has a backup on
+    /// `member`; `named`: somebody wants the new one there.
+    pub fn placement(
+        &self,
+        owner: &HostName,
+        member: Option<&HostName>,
+        named: Option<&HostName>,
+    ) -> Placement {
         let hosts = self.site.hosts;
         let barred = hosts.iter().filter_map(|host| {
             let why = self.backoff.bars(self.now, self.vm.name(), &host.name)?;
             Some((host.name.clone(), why))
         });
         let need = Need {
-            owner: self.site.me.clone(),
+            owner: owner.clone(),
             member: member.cloned(),
             barred: barred.collect(),
             named: named.cloned(),
@@ -43,7 +48,7 @@ impl Look<'_> {
             let why = told("cannot-protect", sentence);
             return Ok(Decision::wait(vec![why], None));
         }
-        let placement = self.placement(member, named);
+        let placement = self.placement(self.site.me, member, named);
         if let Some(host) = self.prepared()
             && named.is_none_or(|named| named == host)
             && is_still_fit(&placement, host)

@@ -1,5 +1,5 @@
-//! `plan`: what an agent does next for each of its VMs, one action at most. It is a function of what is wanted
-//! and seen, so it does not matter which agent asks, or whether that agent has just started.
+//! `plan`: what an agent does next for each of its VMs, one action at most. It is a function of what is
+//! wanted and seen, so it does not matter which agent asks, or whether that agent has just started.
 //!
 //! Only the agent at the owner's host acts, since only it has the process (docs/decisions/0109).
 
@@ -16,10 +16,11 @@ use crate::start;
 use crate::vm::Vm;
 use crate::why::Why;
 
-/// Decides on every VM that this agent knows; gives one decision for each, in their order.
+/// Decides on every VM that this agent knows, each of another name; gives one decision for each, in their
+/// order.
 ///
-/// Clones leave this host one after the other, as `Site::clones_max` says: of the VMs that wait, those without
-/// a backup go first, and of these the smallest.
+/// Clones leave this host one after the other, as `Site::clones_max` says: of the VMs that wait, those
+/// without a backup go first, and of these the smallest.
 #[must_use]
 pub fn plan(now: Now, site: &Site<'_>, vms: &[Vm], backoff: &Backoff) -> Vec<Decision> {
     let look_at = |vm| Look {

@@ -1,5 +1,5 @@
-//! What people read for each `Why`: one sentence that names the thing and says what to do. A status, a page, a
-//! refusal and an event all show the same one.
+//! What people read for each `Why`: one sentence that names the thing and says what to do. A status, a page,
+//! a refusal and an event all show the same one.
 //!
 //! Sentences are for people and may change; programs read `Why::code`.
 
@@ -87,7 +87,8 @@ impl Why {
                 at,
                 until,
             } => format!(
-                "{host} {why} at {at}; tried again at {until}, or now with `lockstep protect {vm} --to {host}`"
+                "{host} {why} at {at}; tried again at {until}, or now with `lockstep protect {vm} --to \
+                 {host}`"
             ),
             Why::HostModel {
                 host,
@@ -175,11 +176,13 @@ impl Why {
                 "settings cannot be read, and are as last known at {since}; see that the directory runs"
             ),
             Why::AgentAway { vm, host, age } => format!(
-                "the agent of {host}, which runs {vm}, {}; the VM itself may be well, see that the agent runs",
+                "the agent of {host}, which runs {vm}, {}; the VM itself may be well, see that the agent \
+                 runs",
                 silent(*age)
             ),
             Why::ProcessSilent { vm, host, age } => format!(
-                "the process of {vm} on {host} has not answered for {}; nothing is done with it until it does",
+                "the process of {vm} on {host} has not answered for {}; nothing is done with it until it \
+                 does",
                 lasted(*age)
             ),
             Why::Ordered => "the VM's process has been given an order, and carries it out".into(),
@@ -262,9 +265,13 @@ fn lost(host: Option<&HostName>, at: &str, how: &Loss) -> String {
     let host = host.map_or_else(String::new, |host| format!(" {host}"));
     match how {
         Loss::Suspected(why) => format!("backup{host} was lost at {at}: {}", why.as_clause()),
-        Loss::TookOver => format!("backup{host} took the VM over at {at}, and nobody follows it yet"),
+        Loss::TookOver => {
+            let from = if host.is_empty() { "" } else { " from" };
+            format!("the VM was taken over{from}{host} at {at}, and nobody follows it yet")
+        }
         Loss::Diverged { step, part } => format!(
-            "backup{host} was lost at {at}: it diverged at step {step} in {part}; please send `lockstep report`"
+            "backup{host} was lost at {at}: it diverged at step {step} in {part}; please send `lockstep \
+             report`"
         ),
     }
 }

@@ -61,14 +61,15 @@ fn start(look: &Look<'_>, is_home: bool) -> Decision {
         // It never ran, or nobody knows how it ended.
         None => (seen.gone_since.is_none(), seen.gone_since.is_some()),
         // Somebody may have wanted it to run since it ended.
-        Some(ended) => (ended.at < vm.desired.power_word.at, ended.how == End::Died),
+        Some(ended) => (ended.at < vm.desired.power_asked.at, ended.how == End::Died),
     };
     let is_cold = !(is_home && is_fresh);
     if is_cold && !(vm.desired.starts_cold && is_dead) {
         return Decision::nothing();
     }
     let is_home_silent = host::find(look.site.hosts, &vm.need.owner).is_none_or(|home| home.is_silent(now));
-    if !is_home && !(is_home_silent && is_best(look)) {
+    let is_here = is_home || (is_home_silent && is_best(look));
+    if !is_here {
         return Decision::nothing();
     }
     match &seen.ownership {

@@ -29,11 +29,15 @@ pub(crate) fn hand_over(
         );
         return Ok(Decision::wait(vec![why], None));
     }
-    if host::find(look.site.hosts, member).is_none_or(|host| host.is_silent(look.now)) {
+    if is_silent(look, member) {
         // Its agent will have to control the VM.
         let age = host::find(look.site.hosts, member).and_then(|host| host.age(look.now));
         let host = member.clone();
         return Ok(Decision::wait(vec![Why::HostSilent { host, age }], None));
+    }
+    if let Some((place, age)) = look.site.arbiter_away {
+        let place = place.to_owned();
+        return Ok(Decision::wait(vec![Why::ArbiterAway { place, age }], None));
     }
     if let Some(failed) = &look.vm.seen.not_handed_over {
         let factor = 1_u64.checked_shl(failed.count).unwrap_or(u64::MAX);
@@ -56,6 +60,11 @@ pub(crate) fn hand_over(
         }
     }
     Ok(Decision::order(Action::HandOver { cause }))
+}
+
+/// Is the agent of this host silent, which would have to control the VM there?
+pub(crate) fn is_silent(look: &Look<'_>, host: &HostName) -> bool {
+    host::find(look.site.hosts, host).is_none_or(|host| host.is_silent(look.now))
 }
 
 /// Has the VM handed over to a member that is better off, if it may; `None`: it is not, or it may not.

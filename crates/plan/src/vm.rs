@@ -15,12 +15,12 @@ use crate::operation::Operation;
 use crate::placement::Need;
 use crate::why::{End, Loss};
 
-/// Somebody's word.
+/// That somebody has asked for something.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Word {
-    /// Who gave it.
+pub struct Asked {
+    /// Name of the person.
     pub by: String,
-    /// When it was given.
+    /// When it was asked for.
     pub at: Wall,
     /// Why, in that person's words; empty: nothing was said.
     pub comment: String,
@@ -56,12 +56,12 @@ pub enum Protected {
 pub struct Desired {
     /// Whether its guest shall run.
     pub power: Power,
-    /// Who wants that.
-    pub power_word: Word,
+    /// Who has asked for that, and when.
+    pub power_asked: Asked,
     /// Whether it shall have a backup.
     pub protected: Protected,
-    /// Who wants that; `None`: its settings say so.
-    pub protected_word: Option<Word>,
+    /// Who has asked for that, and when; `None`: nobody, its settings say so.
+    pub protected_asked: Option<Asked>,
     /// Is it started anew, without anybody's word, when it has died?
     pub starts_cold: bool,
     /// Is it handed over by itself to a backup that is better off?

@@ -61,7 +61,7 @@ pub enum Slow {
 pub enum Loss {
     /// The owner came to suspect it.
     Suspected(SuspicionWord),
-    /// It has taken the VM over, and so is no backup any more.
+    /// It has taken the VM over from this host, and nobody follows it yet.
     TookOver,
     /// It diverged, as the process said.
     Diverged {
@@ -263,18 +263,18 @@ pub enum Why {
     BackupLost {
         /// The host of the backup; `None`: not known.
         host: Option<HostName>,
-        /// When.
+        /// When it was lost.
         at: Wall,
-        /// How.
+        /// How it was lost.
         how: Loss,
     },
     /// Somebody wants it so.
     User {
         /// The VM.
         vm: VmName,
-        /// Who.
+        /// Name of that person.
         by: String,
-        /// Since when.
+        /// When that person said so.
         at: Wall,
         /// Why, in that person's words; empty: nothing was said.
         comment: String,
@@ -292,7 +292,7 @@ pub enum Why {
         vm: VmName,
         /// How that came about.
         how: End,
-        /// When.
+        /// When it did.
         at: Wall,
     },
     /// The guest's kernel has panicked.

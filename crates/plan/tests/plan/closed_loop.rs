@@ -58,7 +58,7 @@ fn happen(world: &mut World) {
         8..=14 => begin(world, host, vm),
         15..=16 => {
             let desired = &mut world.vms[vm].desired;
-            desired.protected_word = Some(sample::ada(0));
+            desired.protected_asked = Some(sample::ada(0));
             desired.protected = match desired.protected {
                 Protected::On if vm.is_multiple_of(2) => Protected::Suspended,
                 Protected::On => Protected::Off,
@@ -69,7 +69,7 @@ fn happen(world: &mut World) {
         }
         17 => {
             let desired = &mut world.vms[vm].desired;
-            desired.power_word.at = wall;
+            desired.power_asked.at = wall;
             desired.power = if desired.power == Power::On {
                 Power::Paused
             } else {
@@ -114,7 +114,7 @@ fn begin(world: &mut World, host: usize, vm: usize) {
         _ => {
             let desired = &mut world.vms[vm].desired;
             let is_off = matches!(desired.power, Power::Off { .. });
-            desired.power_word.at = wall;
+            desired.power_asked.at = wall;
             desired.power = if is_off {
                 Power::On
             } else {
@@ -144,7 +144,7 @@ fn calm_down(world: &mut World) {
         host.agent_dead_until = host.agent_dead_until.map(|_| 0);
     }
     for vm in &mut world.vms {
-        (vm.desired.power, vm.desired.power_word.at) = (Power::On, wall);
+        (vm.desired.power, vm.desired.power_asked.at) = (Power::On, wall);
         vm.desired.protected = Protected::On;
     }
     world.tell("it is calm".into());

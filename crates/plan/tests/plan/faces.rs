@@ -83,9 +83,9 @@ fn a_vm_alone_has_the_word_of_what_is_wanted_for_it() {
     vm.desired.protected = Protected::Off;
     let face = seen(&vm);
     assert_eq!((face.state, codes(&face)), (StateWord::Unprotected, vec!["user"]));
-    vm.desired.protected_word = Some(ada(50));
+    vm.desired.protected_asked = Some(ada(50));
     assert_eq!(seen(&vm).since, at(50).wall, "it is as old as the wish");
-    vm.desired.protected_word = None;
+    vm.desired.protected_asked = None;
     assert_eq!(codes(&seen(&vm)), ["policy"]);
 }
 

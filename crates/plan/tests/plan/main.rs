@@ -4,6 +4,7 @@
 mod closed_loop;
 mod faces;
 mod placement;
+mod properties;
 mod reasons;
 mod rules;
 mod sample;

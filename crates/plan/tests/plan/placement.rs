@@ -82,8 +82,8 @@ fn every_refusal_has_its_cause_and_its_sentence() {
         (
             "host-model",
             |need, _| need.protocols = Protocols { oldest: 4, newest: 5 },
-            "b runs Lockstep 0.2.0, which speaks protocols 2 to 3, and the VM's process 4 to 5; install 0.3.0 \
-             there",
+            "b runs Lockstep 0.2.0, which speaks protocols 2 to 3, and the VM's process 4 to 5; install \
+             0.3.0 there",
         ),
         (
             "host-storage",
@@ -96,8 +96,8 @@ fn every_refusal_has_its_cause_and_its_sentence() {
                 let path = "/srv/nas".to_owned();
                 host.storages.insert("nas".into(), Storage::Other { path });
             },
-            "/srv/nas on b is another file (our mark is not in its lock), so it is not shared; mount the shared \
-             storage there",
+            "/srv/nas on b is another file (our mark is not in its lock), so it is not shared; mount the \
+             shared storage there",
         ),
         (
             "host-network",

@@ -252,7 +252,8 @@ fn document() -> String {
         "# Reasons\n\n\
          Why a VM is as it is, why nothing is done for it, and why a host takes no backup: each reason has a \
          code for\nprograms and a sentence for people. The sentences here have values of an example. What a \
-         VM's process says of\nitself comes with its own code (docs/control.md). This page is made by a test: \
+         VM's process says of\nitself comes with its own code (docs/control.md). This page is made by a \
+         test: \
          `WRITE=1 cargo test -p plan\nreasons`.\n",
     );
     for (title, reasons) in parts() {
@@ -283,9 +284,10 @@ fn every_reason_stands_on_the_page_with_a_sentence_of_its_own() {
     let codes: BTreeSet<&str> = all.iter().map(Why::code).collect();
     // Those that were designed, and those that came since.
     let designed = "choosing connecting copying catching-up arming syncing-disks host-full host-silent \
-                    host-draining host-same host-zone host-shunned host-model host-storage host-storage-other \
-                    host-network host-slow host-limit host-refused no-hosts arbiter-away tries backup-lost \
-                    user policy off panicked disk-away claim-open lost directory-away agent-away";
+                    host-draining host-same host-zone host-shunned host-model host-storage \
+                    host-storage-other host-network host-slow host-limit host-refused no-hosts \
+                    arbiter-away tries backup-lost user policy off panicked disk-away claim-open lost \
+                    directory-away agent-away";
     let designed: Vec<&str> = designed.split_whitespace().collect();
     assert_eq!(designed.len(), 32);
     for code in &designed {

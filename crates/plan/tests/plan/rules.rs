@@ -177,7 +177,14 @@ fn only_the_agent_at_the_owner_acts() {
 
 #[test]
 fn the_guest_runs_stands_or_is_off_as_is_wanted_before_anything_else() {
-    let mut vm = solo();
+    let mut soft = solo();
+    soft.desired.power = Power::Off { hard: false };
+    assert_eq!(
+        decide(&soft).action,
+        Action::Prepare { host: name("b") },
+        "a guest that goes on is protected"
+    );
+    let mut vm = paired();
     vm.desired.power = Power::Off { hard: true };
     assert_eq!(decide(&vm).action, Action::Stop { hard: true });
     vm.desired.power = Power::Off { hard: false };
@@ -192,13 +199,17 @@ fn the_guest_runs_stands_or_is_off_as_is_wanted_before_anything_else() {
     vm.desired.power = Power::Paused;
     assert_eq!(decide(&vm).action, Action::Pause);
     vm.seen.here.as_mut().unwrap().process.is_paused = true;
+    assert_eq!(decide(&vm).action, Action::Nothing);
+    vm.desired.power = Power::On;
+    assert_eq!(decide(&vm).action, Action::Resume);
+    let mut paused = solo();
+    paused.desired.power = Power::Paused;
+    paused.seen.here.as_mut().unwrap().process.is_paused = true;
     assert_eq!(
-        decide(&vm).action,
+        decide(&paused).action,
         Action::Prepare { host: name("b") },
         "one that stands can be copied"
     );
-    vm.desired.power = Power::On;
-    assert_eq!(decide(&vm).action, Action::Resume);
 }
 
 #[test]
@@ -238,6 +249,12 @@ fn a_failover_hands_over_and_ends_where_the_vm_has_gone() {
     assert_eq!(decide(&there).ended, Some(Outcome::Done));
     let mut lonely = solo();
     lonely.operation = begun(Kind::Failover { from: name("a") });
+    assert_eq!(failed(&decide(&lonely)), ["no-backup"]);
+    lonely.seen.lost = Some(plan::Lost {
+        host: Some(name("b")),
+        at: at(99).wall,
+        how: plan::Loss::TookOver,
+    });
     assert_eq!(failed(&decide(&lonely)), ["backup-lost"]);
     assert_eq!(
         decide(&lonely).action,
@@ -392,6 +409,11 @@ fn a_drained_host_loses_its_backups_and_hands_its_vms_over() {
         Action::Prepare { host: name("c") },
         "first to where it can be handed over"
     );
+    let uncontrolled = decide_at(at(100), &vm, |hosts| {
+        drain(hosts, 0);
+        hosts[1].heard = Some(at(90).time);
+    });
+    assert_eq!(uncontrolled.action, Action::Prepare { host: name("c") });
     let nowhere = decide_at(at(100), &vm, |hosts| {
         drain(hosts, 1);
         hosts[2].networks.clear();
@@ -515,6 +537,22 @@ fn a_vm_whose_member_is_better_off_is_handed_over_with_damping() {
 }
 
 #[test]
+fn nothing_is_handed_over_while_the_arbiter_is_away() {
+    let now = at(100);
+    let (hosts, me) = (hosts(3, now), name("a"));
+    let site = plan::Site {
+        arbiter_away: Some(("a b c", Span::from_ms(9_000))),
+        ..site(&me, &hosts)
+    };
+    let mut vm = ill();
+    for operation in [None, begun(Kind::Failover { from: name("a") })] {
+        vm.operation = operation;
+        let decision = plan(now, &site, std::slice::from_ref(&vm), &Backoff::new(1)).remove(0);
+        assert!(is_wait(&decision) && codes(&decision.reasons) == ["arbiter-away"]);
+    }
+}
+
+#[test]
 fn a_snapshot_keeps_a_vm_where_it_is() {
     for mut vm in [solo(), paired()] {
         vm.seen.here.as_mut().unwrap().process.has_snapshot = true;
@@ -543,7 +581,7 @@ fn ended(home: &str, how: End, seconds: u64) -> Vm {
 #[test]
 fn a_vm_is_started_at_its_place_when_somebody_wants_it() {
     let mut vm = ended("a", End::Never, 0);
-    vm.desired.power_word = ada(1);
+    vm.desired.power_asked = ada(1);
     vm.operation = begun(Kind::Start);
     assert_eq!(decide(&vm).action, Action::Start);
     vm.seen.starting = Some(at(99).time);
@@ -581,7 +619,7 @@ fn a_guest_that_was_switched_off_stays_off_until_somebody_starts_it() {
             (failed(&decision), &decision.action),
             (vec!["off"], &Action::Nothing)
         );
-        vm.desired.power_word = ada(60);
+        vm.desired.power_asked = ada(60);
         assert_eq!(decide(&vm).action, Action::Start);
         vm.desired.power = Power::Off { hard: true };
         vm.operation = begun(Kind::Stop);

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use messages::time::{Span, Time};
 use messages::vm_name::VmName;
 use plan::{
-    Cloning, Desired, Host, HostName, Need, Now, Ownership, Power, Process, Protected, Protocols, Seen, Site,
-    Storage, View, Vm, Wall, Watch, Word,
+    Asked, Cloning, Desired, Host, HostName, Need, Now, Ownership, Power, Process, Protected, Protocols,
+    Seen, Site, Storage, View, Vm, Wall, Watch,
 };
 use report::{GuestWord, PhaseWord, Protection, Reason, RoleWord, StateWord};
 
@@ -196,9 +196,9 @@ pub fn vm(vm: &str, owner: &str, process: Process) -> Vm {
         need: need(vm, owner),
         desired: Desired {
             power: Power::On,
-            power_word: ada(0),
+            power_asked: ada(0),
             protected: Protected::On,
-            protected_word: Some(ada(0)),
+            protected_asked: Some(ada(0)),
             starts_cold: false,
             swaps_for_health: true,
         },
@@ -211,8 +211,8 @@ pub fn vm(vm: &str, owner: &str, process: Process) -> Vm {
 }
 
 /// Ada's word, given so many seconds after the beginning.
-pub fn ada(seconds: u64) -> Word {
-    Word {
+pub fn ada(seconds: u64) -> Asked {
+    Asked {
         by: "ada".into(),
         at: at(seconds).wall,
         comment: "switch firmware".into(),

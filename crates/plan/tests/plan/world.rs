@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use messages::time::{Span, Time};
 use messages::vm_name::VmName;
 use plan::{
-    Action, Backoff, Cause, Decision, Desired, Drain, End, Ended, Failures, Health, Held, Host, HostName,
-    Kind, Loss, Lost, Now, Operation, Outcome, Ownership, Power, Prepared, Process, Protected, Seen, Site,
-    Swap, View, Vm, Wall, Watch, Word,
+    Action, Asked, Backoff, Cause, Decision, Desired, Drain, End, Ended, Failures, Health, Held, Host,
+    HostName, Kind, Loss, Lost, Now, Operation, Outcome, Ownership, Power, Prepared, Process, Protected,
+    Seen, Site, Swap, View, Vm, Wall, Watch,
 };
 use report::{PhaseWord, RoleWord, SuspicionWord};
 
@@ -165,13 +165,13 @@ impl World {
                 home: number % hosts.len(),
                 desired: Desired {
                     power: Power::On,
-                    power_word: Word {
+                    power_asked: Asked {
                         by: "ada".into(),
                         at: sample::at(0).wall,
                         comment: String::new(),
                     },
                     protected: Protected::On,
-                    protected_word: None,
+                    protected_asked: None,
                     starts_cold: true,
                     swaps_for_health: true,
                 },
