@@ -59,7 +59,11 @@ impl Look<'_> {
                 None => Action::Protect { to },
             }));
         }
-        if let Some((_, until)) = self.asking() {
+        // A host that has fallen silent since it was asked is not waited for.
+        if let Some((host, until)) = self.asking()
+            && named.is_none_or(|named| named == host)
+            && is_still_fit(&placement, host)
+        {
             return Ok(Decision::wait(vec![Why::Choosing], Some(until)));
         }
         let host = match named {

@@ -85,7 +85,9 @@ fn decide(look: &Look<'_>) -> Decision {
         return Decision::wait(vec![reason], None);
     }
     if process.is_over() {
-        let is_stopped = look.kind() == Some(&Kind::Stop) && look.vm.seen.elsewhere.is_none();
+        // A backup that has halted says nothing of the VM.
+        let is_home = look.vm.need.owner == *look.site.me && look.vm.seen.elsewhere.is_none();
+        let is_stopped = is_home && look.kind() == Some(&Kind::Stop);
         let decision = Decision::nothing();
         return if is_stopped {
             decision.ending(Outcome::Done)

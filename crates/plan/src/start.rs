@@ -8,20 +8,21 @@ use crate::host::{self, HostName};
 use crate::limits::{COLD_WAIT, STALE_REMOTE, START_PATIENCE};
 use crate::operation::{Kind, Outcome};
 use crate::placement::{Need, judge};
-use crate::vm::{Ownership, Power};
+use crate::vm::{Ownership, Power, View};
 use crate::why::{End, Why, told};
 
 /// Decides on a VM without a process on this host.
 pub(crate) fn decide(look: &Look<'_>) -> Decision {
     let (vm, seen) = (look.vm, &look.vm.seen);
-    let lives = |view: &crate::vm::View| view.process.is_live() && view.age <= STALE_REMOTE;
+    let lives = |view: &View| view.process.is_live() && view.age <= STALE_REMOTE;
+    let has_memory = |view: &View| !view.process.is_over() && view.age <= STALE_REMOTE;
     if seen.elsewhere.as_ref().is_some_and(lives) {
         return Decision::nothing();
     }
     let is_home = vm.need.owner == *look.site.me;
     let mut decision = if matches!(vm.desired.power, Power::Off { .. }) {
         Decision::nothing()
-    } else if seen.member.is_some() {
+    } else if seen.member.as_ref().is_some_and(has_memory) {
         // Whoever has the VM's memory goes on with it.
         Decision::nothing()
     } else {

@@ -72,6 +72,8 @@ fn a_vm_without_a_backup_gets_one_step_by_step() {
         }
     );
     assert_eq!(codes(&decision.reasons), ["choosing"]);
+    let silent = decide_at(at(100), &vm, |hosts| hosts[1].heard = Some(at(94).time));
+    assert_eq!(silent.action, Action::Prepare { host: name("c") });
     vm.seen.asking = Some((name("b"), at(90).time));
     assert!(
         matches!(decide(&vm).action, Action::Prepare { .. }),
@@ -170,6 +172,14 @@ fn only_the_agent_at_the_owner_acts() {
     let mut over = solo();
     over.seen.here.as_mut().unwrap().process.guest = GuestWord::Off;
     assert_eq!(decide(&over).action, Action::Nothing);
+    over.operation = begun(Kind::Stop);
+    assert_eq!(decide(&over).ended, Some(Outcome::Done));
+    over.need.owner = name("b");
+    assert_eq!(
+        decide(&over).ended,
+        None,
+        "a backup has halted, for whatever reason"
+    );
     let mut elsewhere = paired();
     elsewhere.seen.elsewhere = elsewhere.seen.here.take();
     assert_eq!(decide(&elsewhere).action, Action::Nothing);
@@ -647,6 +657,12 @@ fn a_vm_that_died_is_started_cold_after_two_minutes_if_its_settings_say_so() {
         decide_at(at(170), &vm, |_| {}).action,
         Action::Nothing,
         "b has its memory"
+    );
+    vm.seen.member.as_mut().unwrap().age = Span::from_ms(5_001);
+    assert_eq!(
+        decide_at(at(170), &vm, |_| {}).action,
+        Action::Start,
+        "b had its memory"
     );
     // Its host is gone for good, and the record was released: the best host starts it.
     let mut orphan = ended("z", End::Died, 50);

@@ -153,7 +153,7 @@ impl World {
                 heard: None,
                 draining: None,
                 is_net_down: false,
-                memory_bytes: dice.between(12, 24) << 30,
+                memory_bytes: dice.between(20, 64) << 27,
                 agent: Agent::new(dice.below(1 << 40)),
             })
             .collect();
@@ -432,6 +432,56 @@ impl World {
             .map(|vm| vm.memory_bytes + (196 << 20))
             .sum();
         self.hosts[host].memory_bytes.saturating_sub(held)
+    }
+
+    /// Is there a host that could take a backup of this VM now, as far as the world and the owner's agent
+    /// know?
+    pub fn has_fit_host(&self, index: usize) -> bool {
+        let (vm, now) = (&self.vms[index], self.now());
+        let Some(live) = &vm.live else {
+            return false;
+        };
+        let agent = &self.hosts[live.host].agent;
+        (0..self.hosts.len()).any(|to| {
+            let host = &self.hosts[to];
+            let needed = vm.memory_bytes + (260 << 20) + host.memory_bytes / 10;
+            to != live.host
+                && host.answers()
+                && host.draining.is_none()
+                && self.free_bytes(to) >= needed
+                && agent.backoff.until(now, &vm.name, &host.name).is_none()
+        })
+    }
+
+    /// Does a VM lack its backup though nothing keeps the owner's agent from giving it one?
+    pub fn is_neglected(&self, index: usize) -> bool {
+        let vm = &self.vms[index];
+        let Some(live) = &vm.live else {
+            return false;
+        };
+        let clones_here = |vm: &SimVm| {
+            let clones = |other: &Live| other.host == live.host && other.clone.is_some();
+            vm.live.as_ref().is_some_and(clones)
+        };
+        let agent = &self.hosts[live.host].agent;
+        let waits_for_another = agent
+            .asking
+            .keys()
+            .chain(agent.prepared.keys())
+            .any(|of| *of != vm.name);
+        let is_named = vm
+            .operation
+            .as_ref()
+            .is_some_and(|operation| matches!(operation.kind, Kind::Move { .. } | Kind::MoveBackup { .. }));
+        live.member.is_none()
+            && vm.desired.protected == Protected::On
+            && self.hosts[live.host].answers()
+            && !self.vms.iter().any(clones_here)
+            && !waits_for_another
+            && !is_named
+            && self.ms >= live.claiming_until
+            && self.ms >= live.booting_until
+            && self.has_fit_host(index)
     }
 
     fn holds(&self, vm: &SimVm, host: usize) -> bool {
