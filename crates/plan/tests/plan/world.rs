@@ -225,6 +225,15 @@ impl World {
         order.retain(|host| self.hosts[*host].answers());
         let all: Vec<(usize, Vec<Decision>)> =
             order.into_iter().map(|host| (host, self.think(host))).collect();
+        // What they chose by was so before any of them acted.
+        for (host, decisions) in &all {
+            for (vm, decision) in decisions.iter().enumerate() {
+                if let Action::Prepare { host: to } = &decision.action {
+                    let to = self.hosts.iter().position(|host| host.name == *to);
+                    self.must_fit(*host, vm, to.unwrap());
+                }
+            }
+        }
         for (host, decisions) in all {
             for (vm, decision) in decisions.into_iter().enumerate() {
                 if !matches!(decision.action, Action::Wait { .. } | Action::Nothing) {
@@ -270,7 +279,8 @@ impl World {
         if let Some(member) = member
             && !self.hosts[member].runs()
         {
-            self.lose_backup(index, Loss::Suspected(SuspicionWord::Silence));
+            let to = self.lose_backup(index, Loss::Suspected(SuspicionWord::Silence));
+            self.blame(index, to, false, "was lost as the backup");
         }
         let slow = rough && member.is_some() && self.dice.below(2_000) == 0;
         if slow
@@ -356,9 +366,11 @@ impl World {
                     paused: live.paused,
                     epoch: live.epoch + 1,
                 };
+                let old = vm.home;
                 vm.home = member;
                 let text = format!("{}: {} takes over", vm.name, self.hosts[member].name);
                 self.tell(text);
+                self.blame(index, old, false, "has died under it");
             }
             _ => {
                 vm.live = None;
@@ -434,6 +446,12 @@ impl World {
         self.hosts[host].memory_bytes.saturating_sub(held)
     }
 
+    /// Is a backup being made on this host?
+    fn is_taken(&self, host: usize) -> bool {
+        let clones = |live: &Live| live.clone.as_ref().is_some_and(|clone| clone.to == host);
+        self.vms.iter().any(|vm| vm.live.as_ref().is_some_and(clones))
+    }
+
     /// Is there a host that could take a backup of this VM now, as far as the world and the owner's agent
     /// know?
     pub fn has_fit_host(&self, index: usize) -> bool {
@@ -449,6 +467,7 @@ impl World {
                 && host.answers()
                 && host.draining.is_none()
                 && self.free_bytes(to) >= needed
+                && !self.is_taken(to)
                 && agent.backoff.until(now, &vm.name, &host.name).is_none()
         })
     }
@@ -638,10 +657,7 @@ impl World {
             let answers = self.hosts[to].answers() && answer_ms <= self.ms;
             let is_late = now.time.since(since) >= plan::limits::ASK_PATIENCE;
             let to_name = self.hosts[to].name.clone();
-            let is_taken = self.vms.iter().any(|other| {
-                let live = other.live.as_ref();
-                live.is_some_and(|live| live.clone.as_ref().is_some_and(|clone| clone.to == to))
-            });
+            let is_taken = self.is_taken(to);
             let agent = &mut self.hosts[host].agent;
             if answers && grants && !is_taken {
                 let until = now.time.after(Span::from_ms(30_000));
@@ -736,7 +752,6 @@ impl World {
             }
             Action::Prepare { host: to } => {
                 let to = at(self, &to);
-                self.must_fit(host, index, to);
                 let grants = !(self.is_rough && self.dice.percent(10));
                 let answer = ms + self.dice.between(500, 2_000);
                 self.hosts[host]
