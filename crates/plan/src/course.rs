@@ -67,7 +67,7 @@ fn outcome(look: &Look<'_>, process: &Process) -> Option<Outcome> {
     let needs_backup = |kind: &Kind| {
         matches!(
             kind,
-            Kind::Failover { .. } | Kind::Move { .. } | Kind::MoveBackup { .. } | Kind::Protect
+            Kind::Failover { .. } | Kind::Move { .. } | Kind::MoveBackup { .. } | Kind::Protect { .. }
         )
     };
     match look.kind()? {
@@ -93,7 +93,7 @@ fn outcome(look: &Look<'_>, process: &Process) -> Option<Outcome> {
             };
             (is_there && is_settled).then_some(Outcome::Done)
         }
-        Kind::Protect => (member.is_some() && is_settled).then_some(Outcome::Done),
+        Kind::Protect { .. } => (member.is_some() && is_settled).then_some(Outcome::Done),
         Kind::Unprotect => (member.is_none() && is_settled).then_some(Outcome::Done),
         Kind::Reset if look.operation.is_some_and(|operation| operation.is_confirmed) => Some(Outcome::Done),
         Kind::Reset if process.is_paused => {
@@ -269,7 +269,7 @@ fn unprotected(look: &Look<'_>, process: &Process) -> Decision {
 fn named<'a>(look: &Look<'a>) -> Option<&'a HostName> {
     match look.kind()? {
         Kind::Move { to } => Some(to),
-        Kind::MoveBackup { to, .. } => to.as_ref(),
+        Kind::MoveBackup { to, .. } | Kind::Protect { to } => to.as_ref(),
         _ => None,
     }
 }

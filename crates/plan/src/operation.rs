@@ -31,12 +31,15 @@ pub enum Kind {
     },
     /// The guest's reset button is pressed.
     Reset,
-    /// The guest runs, as is wanted of it (`Desired`); this kind and the next three only tell when it is so.
+    /// The VM has a backup.
+    Protect {
+        /// The host that is to have it; `None`: whichever suits the VM best.
+        to: Option<HostName>,
+    },
+    /// The guest runs, as is wanted of it (`Desired`); this kind and the next two only tell when it is so.
     Start,
     /// The guest is off.
     Stop,
-    /// The VM has a backup.
-    Protect,
     /// The VM has no backup.
     Unprotect,
 }

@@ -1,5 +1,5 @@
 //! What is done for a VM that has no process on this host: usually nothing, since the agent at its owner's
-//! host acts. It is started here if that is its place, or if it has died and this host is the best one left.
+//! host acts. It is started here if it belongs here, or if it has died and this host is the best one left.
 //!
 //! Two agents may think so at once: then the arbiter's record decides, and the loser's process ends.
 

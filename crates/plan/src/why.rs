@@ -370,6 +370,35 @@ pub enum Why {
 }
 
 impl Why {
+    /// The host that the reason is about, for programs; `None`: it is about none, or about the VM as a whole.
+    #[must_use]
+    pub fn host(&self) -> Option<&HostName> {
+        match self {
+            Why::Connecting { host }
+            | Why::Copying { host, .. }
+            | Why::CatchingUp { host, .. }
+            | Why::Arming { host, .. }
+            | Why::HostFull { host, .. }
+            | Why::HostSilent { host, .. }
+            | Why::HostDraining { host, .. }
+            | Why::HostSame { host, .. }
+            | Why::HostZone { host, .. }
+            | Why::HostShunned { host, .. }
+            | Why::HostModel { host, .. }
+            | Why::HostStorage { host, .. }
+            | Why::HostStorageOther { host, .. }
+            | Why::HostNetwork { host, .. }
+            | Why::HostSlow { host, .. }
+            | Why::HostLimit { host, .. }
+            | Why::HostRefused { host, .. }
+            | Why::ClaimOpen { host, .. }
+            | Why::AgentAway { host, .. }
+            | Why::ProcessSilent { host, .. } => Some(host),
+            Why::BackupLost { host, .. } | Why::Lost { host, .. } => host.as_ref(),
+            _ => None,
+        }
+    }
+
     /// The reason in a word, for programs.
     #[must_use]
     pub fn code(&self) -> &str {

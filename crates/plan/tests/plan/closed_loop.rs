@@ -119,7 +119,9 @@ fn begin(world: &mut World, host: usize, vm: usize) {
             to: Some(to.clone()),
         },
         6 => Kind::Reset,
-        7 => Kind::Protect,
+        7 => Kind::Protect {
+            to: (to != names[owner]).then_some(to.clone()),
+        },
         8 => {
             world.vms[vm].desired.protected = Protected::Off;
             Kind::Unprotect

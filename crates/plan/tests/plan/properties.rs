@@ -159,7 +159,9 @@ fn some_operation(tape: &mut Tape<'_>) -> Option<Operation> {
         5 => Kind::Reset,
         6 => Kind::Start,
         7 => Kind::Stop,
-        8 => Kind::Protect,
+        8 => Kind::Protect {
+            to: is_named.then_some(other),
+        },
         _ => Kind::Unprotect,
     };
     let progress = at(1_000 - tape.ms(700)).wall;
@@ -356,7 +358,9 @@ fn need_of(known: &Known, vm: &Vm, member: Option<HostName>) -> Need {
         })
         .collect();
     let named = vm.operation.as_ref().and_then(|operation| match &operation.kind {
-        Kind::Move { to } | Kind::MoveBackup { to: Some(to), .. } => Some(to.clone()),
+        Kind::Move { to } | Kind::MoveBackup { to: Some(to), .. } | Kind::Protect { to: Some(to) } => {
+            Some(to.clone())
+        }
         _ => None,
     });
     Need {

@@ -304,6 +304,16 @@ fn every_reason_stands_on_the_page_with_a_sentence_of_its_own() {
 }
 
 #[test]
+fn a_reason_of_a_host_names_it_for_programs() {
+    for (title, reasons) in parts() {
+        for why in reasons {
+            let names_one = why.code().starts_with("host-");
+            assert!(!names_one || why.host() == Some(&name("b")), "{title}: {why:?}");
+        }
+    }
+}
+
+#[test]
 fn what_a_process_says_is_passed_on_in_its_words() {
     let reason = Reason::new("suspected", "10.0.0.2 is suspected");
     let told = Why::Told(reason.clone());

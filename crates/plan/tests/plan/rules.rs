@@ -338,6 +338,22 @@ fn a_move_to_a_host_that_cannot_take_it_fails_with_all_its_refusals() {
 }
 
 #[test]
+fn a_vm_is_protected_on_the_host_that_is_named_or_on_another_if_that_one_cannot() {
+    let mut vm = solo();
+    vm.operation = begun(Kind::Protect { to: Some(name("c")) });
+    assert_eq!(decide(&vm).action, Action::Prepare { host: name("c") });
+    let decision = decide_at(at(100), &vm, |hosts| hosts[2].networks.clear());
+    assert_eq!(failed(&decision), ["host-network"]);
+    assert_eq!(decision.action, Action::Prepare { host: name("b") });
+    vm.seen.here = Some(view("a", process(RoleWord::Primary, Some("b"))));
+    assert_eq!(
+        decide(&vm).ended,
+        Some(Outcome::Done),
+        "`move-backup` is another order"
+    );
+}
+
+#[test]
 fn a_backup_is_moved_to_the_host_that_is_named_or_to_the_best() {
     let mut vm = paired();
     let kind = |to: Option<&str>| Kind::MoveBackup {

@@ -491,7 +491,7 @@ impl World {
         let is_named = vm
             .operation
             .as_ref()
-            .is_some_and(|operation| matches!(operation.kind, Kind::Move { .. } | Kind::MoveBackup { .. }));
+            .is_some_and(|operation| !matches!(operation.kind, Kind::Reset | Kind::Stop | Kind::Start));
         live.member.is_none()
             && vm.desired.protected == Protected::On
             && self.hosts[live.host].answers()
@@ -861,8 +861,13 @@ impl World {
         let needed = vm.memory_bytes + (260 << 20) + target.memory_bytes / 10;
         assert!(self.free_bytes(to) >= needed, "host-full");
         let backoff = &self.hosts[host].agent.backoff;
-        let is_named = matches!(&vm.operation, Some(Operation { kind: Kind::Move { to }
-            | Kind::MoveBackup { to: Some(to), .. }, .. }) if *to == target.name);
+        let kind = vm.operation.as_ref().map(|operation| &operation.kind);
+        let is_named = match kind {
+            Some(
+                Kind::Move { to } | Kind::MoveBackup { to: Some(to), .. } | Kind::Protect { to: Some(to) },
+            ) => *to == target.name,
+            _ => false,
+        };
         if !is_named {
             assert_eq!(
                 backoff.until(now, &vm.name, &target.name),
