@@ -283,6 +283,38 @@ fn a_lost_backup_is_replaced_within_the_time_of_one_clone() {
 }
 
 #[test]
+fn two_hosts_take_turns() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, 2, 2);
+        world.is_rough = false;
+        for host in &mut world.hosts {
+            host.memory_bytes = 24 << 30;
+        }
+        looks(&mut world, 100);
+        assert!(everyone_is_protected(&world));
+        let host = world.dice.below(2) as usize;
+        world.kill_host(host, 60_000);
+        looks(&mut world, 100);
+        let has_backup =
+            |vm: &crate::world::SimVm| vm.live.as_ref().is_some_and(|live| live.member.is_some());
+        assert!(!world.vms.iter().any(has_backup), "there is no other host");
+        looks(&mut world, 120);
+        assert!(world.vms.iter().all(has_backup), "it is back");
+        // A host that is drained keeps the backups, which have nowhere to go, and no VM of its own.
+        world.hosts[host].draining = Some(Drain {
+            since: world.now().wall,
+            by: "ada".into(),
+        });
+        looks(&mut world, 40);
+        let stays = |vm: &crate::world::SimVm| {
+            let live = vm.live.as_ref().unwrap();
+            live.host != host && live.member == Some(host) && vm.stuck
+        };
+        assert!(world.vms.iter().all(stays));
+    }
+}
+
+#[test]
 fn a_drained_host_becomes_empty_and_nobody_is_unprotected_meanwhile() {
     for seed in 0..30 {
         run_with_room(seed, |world| {

@@ -14,7 +14,7 @@ use plan::{
     HostName, Kind, Loss, Lost, Now, Operation, Outcome, Ownership, Power, Prepared, Process, Protected,
     Seen, Site, Swap, View, Vm, Wall, Watch,
 };
-use report::{PhaseWord, RoleWord, SuspicionWord};
+use report::{PhaseWord, RoleWord, StateWord, SuspicionWord};
 
 use crate::sample;
 
@@ -696,7 +696,17 @@ impl World {
             clones_max: 1,
             ..sample::site(&me, &hosts)
         };
-        plan::plan(self.now(), &site, &vms, &self.hosts[host].agent.backoff)
+        let backoff = &self.hosts[host].agent.backoff;
+        let decisions = plan::plan(self.now(), &site, &vms, backoff);
+        for ((vm, decision), truth) in vms.iter().zip(&decisions).zip(&self.vms) {
+            let placement = plan::placement_of(self.now(), &site, vm, backoff);
+            let face = plan::face(self.now(), &site, vm, &placement, &decision.reasons);
+            let has_backup = truth.live.as_ref().is_some_and(|live| live.member.is_some());
+            let is_green = face.state == StateWord::Protected;
+            assert!(has_backup || !is_green, "{}: green without a backup", truth.name);
+            assert!(is_green || !face.reasons.is_empty(), "{}: {face:?}", truth.name);
+        }
+        decisions
     }
 
     fn carry_out(&mut self, host: usize, index: usize, decision: Decision) {
