@@ -265,6 +265,7 @@ impl<G: Subject> World<G> {
             Action::Release(shown) => self.show(who, shown.into()),
             Action::Entropy { bytes } => {
                 let process = &mut self.processes[who];
+                process.wished += usize::from(process.follows.is_some());
                 process.wishes = process.wishes.saturating_sub(1);
                 self.bring_entropy(who, bytes);
             }
@@ -280,7 +281,8 @@ impl<G: Subject> World<G> {
                 let process = &mut self.processes[who];
                 process.epoch = epoch;
                 if let (Some(_), Some(node)) = (process.follows.take(), &process.node) {
-                    process.wishes = node.guest().pending_entropy().len();
+                    let wishes = node.guest().pending_entropy().len();
+                    process.wishes = wishes.saturating_sub(process.wished);
                 }
                 self.attached = who;
                 let host = self.processes[who].host;
@@ -298,6 +300,7 @@ impl<G: Subject> World<G> {
         let owner = self.peer(who, peer).map(|(_, owner)| owner);
         let process = &mut self.processes[who];
         process.follows = owner;
+        process.wished = 0;
         process.primary = primary;
         process.epoch = epoch;
         self.checks.single.on_join(who, epoch);

@@ -130,6 +130,8 @@ pub struct Process<G: Subject> {
     /// How many wishes of its guest for entropy it must still make its own, since it went live in place of
     /// the process that it followed.
     pub wishes: usize,
+    /// How many of them it has made its own already, in an epoch in which it did not get so far.
+    pub wished: usize,
     /// Has the operator wanted the process to leave the VM to its peer?
     pub told_to_leave: bool,
     /// Has the operator told it to dismiss its backup?
@@ -206,6 +208,7 @@ impl<G: Subject> Process<G> {
                 0
             },
             wishes: 0,
+            wished: 0,
             told_to_leave: false,
             told_to_dismiss: false,
             told_to_replace: false,
