@@ -125,7 +125,9 @@ impl Client {
         }
         let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
         let body = json!({"TTL": seconds.to_string()});
-        self.call("/v3/lease/grant", &body, Repeat::Harmless, |answer| wire::lease(answer, "ID")?)
+        self.call("/v3/lease/grant", &body, Repeat::Harmless, |answer| {
+            wire::lease(answer, "ID")?
+        })
     }
 
     /// Has a lease run for its whole time again; `false`: there is no such lease any more.
@@ -152,7 +154,7 @@ impl Client {
     }
 
     /// Watches keys from `first` on, the revision of the first change that is wanted. What has happened since
-    /// may be known no more: the watch says so, perhaps only at its first [`Watch::next`].
+    /// may be known no more: the watch says so, perhaps only at its first [`Watch::wait`].
     ///
     /// # Errors
     /// [`EtcdError::Compacted`]: it is known no more. Or no server answers, or it refuses.
@@ -264,12 +266,16 @@ impl Client {
 
     /// The token of the user; `None`: there is no user. A failure here has changed nothing.
     fn token(&self, endpoint: &str, patience: Patience) -> Result<Option<String>, Failure> {
-        let Some(user) = &self.settings.user else { return Ok(None) };
+        let Some(user) = &self.settings.user else {
+            return Ok(None);
+        };
         if let Some(token) = &self.state().token {
             return Ok(Some(token.clone()));
         }
         let body = json!({"name": user.name, "password": user.password});
-        let answer = self.http.post(endpoint, "/v3/auth/authenticate", &body, None, patience);
+        let answer = self
+            .http
+            .post(endpoint, "/v3/auth/authenticate", &body, None, patience);
         let answer = answer.map_err(|failure| match failure {
             // The request itself was not sent yet, whatever has become of this one.
             Failure::Unanswered(reason) => Failure::NotConnected(reason),
@@ -315,7 +321,10 @@ mod tests {
             message: message.into(),
         };
         assert!(is_old_token(&status(16, "etcdserver: invalid auth token")));
-        assert!(is_old_token(&status(3, "etcdserver: revision of auth store is old")));
+        assert!(is_old_token(&status(
+            3,
+            "etcdserver: revision of auth store is old"
+        )));
         assert!(!is_old_token(&status(7, "etcdserver: permission denied")));
     }
 }

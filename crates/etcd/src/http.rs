@@ -15,9 +15,7 @@ use ureq::config::Config;
 use ureq::http::{Response, Uri};
 use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{
-    ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport,
-};
+use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport};
 use ureq::{Agent, Body, BodyReader};
 
 use crate::limits::{ANSWER_LEN_MAX, WATCH_QUIET_MAX};
@@ -165,7 +163,9 @@ fn refusal(http: u16, bytes: &[u8]) -> Failure {
     let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
     match status(&value) {
         Some(status) => Failure::Status(status),
-        None => Failure::Unanswered(format!("it answers with HTTP status {http}, which is not etcd's way")),
+        None => Failure::Unanswered(format!(
+            "it answers with HTTP status {http}, which is not etcd's way"
+        )),
     }
 }
 
@@ -235,7 +235,11 @@ impl Resolver for Literal {
         config: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let usual = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+        let usual = if uri.scheme_str() == Some("https") {
+            443
+        } else {
+            80
+        };
         let host = uri.host().unwrap_or_default();
         let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() else {
             // The wish to look a name up is no part of the request either.
@@ -268,7 +272,12 @@ mod tests {
         assert_eq!(status(&old), expected("e", 5));
         let stream = json!({"error": {"grpc_code": 14, "http_code": 503, "message": "s"}});
         assert_eq!(status(&stream), expected("s", 14));
-        for other in [json!({}), json!(null), json!({"code": "x"}), json!({"header": {"revision": "1"}})] {
+        for other in [
+            json!({}),
+            json!(null),
+            json!({"code": "x"}),
+            json!({"header": {"revision": "1"}}),
+        ] {
             assert_eq!(status(&other), None, "{other}");
         }
     }

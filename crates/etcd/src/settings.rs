@@ -51,7 +51,9 @@ pub struct User {
 
 impl fmt::Debug for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("User")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -189,8 +191,19 @@ mod tests {
         for good in ["http://10.0.0.1:2379", "http://[::1]:2379", "http://etcd1/"] {
             Settings::new(&[good]).check().unwrap();
         }
-        for bad in ["", "10.0.0.1:2379", "ftp://a:1", "http://", "http://a/b", "http://a:1/?x", "http://a b"] {
-            assert!(refusal(&Settings::new(&[bad])).contains("http://ADDRESS:2379"), "{bad}");
+        for bad in [
+            "",
+            "10.0.0.1:2379",
+            "ftp://a:1",
+            "http://",
+            "http://a/b",
+            "http://a:1/?x",
+            "http://a b",
+        ] {
+            assert!(
+                refusal(&Settings::new(&[bad])).contains("http://ADDRESS:2379"),
+                "{bad}"
+            );
         }
         assert!(refusal(&Settings::new(&[])).contains("1 to 16"));
         assert!(refusal(&Settings::new(&["http://a"; 17])).contains("17 are given"));

@@ -8,10 +8,10 @@ use std::io::{BufRead, Read};
 
 use serde_json::Value;
 
+use crate::EtcdError;
 use crate::http::{Lines, status};
 use crate::limits::LINE_LEN_MAX;
 use crate::wire::{self, Change, Revision};
-use crate::EtcdError;
 
 /// Changes of keys, as one server tells them.
 pub struct Watch {
@@ -45,10 +45,10 @@ impl Watch {
     /// # Errors
     /// [`EtcdError::Ended`]: watch again. [`EtcdError::Compacted`] and [`EtcdError::TooLarge`]: read
     /// everything again, then watch from there.
-    pub fn next(&mut self) -> Result<Batch, EtcdError> {
+    pub fn wait(&mut self) -> Result<Batch, EtcdError> {
         let message = self.message()?;
-        let changes: Option<Vec<Change>> = wire::items(&message, "events")
-            .and_then(|events| events.iter().map(wire::change).collect());
+        let changes: Option<Vec<Change>> =
+            wire::items(&message, "events").and_then(|events| events.iter().map(wire::change).collect());
         let (Some(changes), Some(header)) = (changes, wire::header(&message)) else {
             return Err(self.ended("it says what is not etcd's"));
         };
@@ -108,6 +108,8 @@ impl Watch {
 
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch").field("endpoint", &self.endpoint).finish_non_exhaustive()
+        f.debug_struct("Watch")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
     }
 }

@@ -109,7 +109,9 @@ impl Keys {
     pub(crate) fn json(&self) -> Value {
         match self {
             Keys::One(key) => json!({"key": base64(key)}),
-            Keys::Prefix(prefix) if prefix.is_empty() => json!({"key": base64(&[0]), "range_end": base64(&[0])}),
+            Keys::Prefix(prefix) if prefix.is_empty() => {
+                json!({"key": base64(&[0]), "range_end": base64(&[0])})
+            }
             Keys::Prefix(prefix) => json!({"key": base64(prefix), "range_end": base64(&after(prefix))}),
         }
     }
@@ -261,7 +263,10 @@ mod tests {
         assert_eq!(after(b"a/"), b"a0");
         assert_eq!(after(b"a\xff"), b"b");
         assert_eq!(after(b"\xff\xff"), [0]);
-        assert_eq!(Keys::Prefix(Vec::new()).json(), json!({"key": "AA==", "range_end": "AA=="}));
+        assert_eq!(
+            Keys::Prefix(Vec::new()).json(),
+            json!({"key": "AA==", "range_end": "AA=="})
+        );
     }
 
     #[test]
@@ -271,7 +276,10 @@ mod tests {
         let range = range(&answer).unwrap();
         assert_eq!((range.revision, range.more), (Revision(7), false));
         assert_eq!(range.found[0].value, b"b");
-        assert_eq!((&range.found[1].value[..], range.found[1].revision), (&b""[..], Revision(6)));
+        assert_eq!(
+            (&range.found[1].value[..], range.found[1].revision),
+            (&b""[..], Revision(6))
+        );
         let answer = json!({"header": {"revision": "7"}, "responses": [{"response_range": {"kvs": []}}]});
         let outcome = outcome(&answer).unwrap();
         assert!(!outcome.succeeded && outcome.found.is_empty());
@@ -292,7 +300,10 @@ mod tests {
         ] {
             assert_eq!(range(&answer), None, "{answer}");
         }
-        assert_eq!(outcome(&json!({"header": {"revision": "1"}, "responses": {}})), None);
+        assert_eq!(
+            outcome(&json!({"header": {"revision": "1"}, "responses": {}})),
+            None
+        );
         assert_eq!(change(&json!({"type": "OTHER", "kv": {}})), None);
         assert_eq!(change(&json!({"type": 1, "kv": {}})), None);
         assert_eq!(change(&json!({})), None);

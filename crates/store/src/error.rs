@@ -4,8 +4,7 @@
 
 use std::fmt;
 
-use crate::Key;
-use crate::store::Revision;
+use crate::{Key, Revision};
 
 /// Why a store has not done what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -40,7 +40,11 @@ impl Key {
             && parts.len() <= PARTS_MAX
             && parts[0] != "owner"
             && parts.iter().all(|part| is_part(part));
-        if good { Ok(Key(text.to_owned())) } else { Err(bad(text)) }
+        if good {
+            Ok(Key(text.to_owned()))
+        } else {
+            Err(bad(text))
+        }
     }
 
     /// `hosts/HOST`: that the host is there, and what it can do.
@@ -145,14 +149,41 @@ mod tests {
 
     #[test]
     fn keys_that_could_lead_elsewhere_are_refused() {
-        for key in ["a", "hosts/a.example.org", "vms/web-1/spec", "a/b/c/d", "ownership/a"] {
+        for key in [
+            "a",
+            "hosts/a.example.org",
+            "vms/web-1/spec",
+            "a/b/c/d",
+            "ownership/a",
+        ] {
             assert_eq!(Key::new(key).unwrap().as_str(), key);
         }
         let long = "x".repeat(65);
         let longest = ["y".repeat(64), "y".repeat(64), "y".repeat(64), "y".repeat(64)].join("/");
         for key in [
-            "", "/", "a/", "/a", "a//b", ".", "..", "a/..", "../a", "a/./b", "a\0b", "\0", "a b", "a\n",
-            "ä", "a,b", "a\\b", "-a", "a/b/c/d/e", "owner/web", "owner", &long, &longest,
+            "",
+            "/",
+            "a/",
+            "/a",
+            "a//b",
+            ".",
+            "..",
+            "a/..",
+            "../a",
+            "a/./b",
+            "a\0b",
+            "\0",
+            "a b",
+            "a\n",
+            "ä",
+            "a,b",
+            "a\\b",
+            "-a",
+            "a/b/c/d/e",
+            "owner/web",
+            "owner",
+            &long,
+            &longest,
         ] {
             let error = Key::new(key).unwrap_err();
             assert!(error.to_string().contains("is no key of the store"), "{key:?}");
@@ -162,7 +193,10 @@ mod tests {
 
     #[test]
     fn a_host_is_one_part() {
-        assert_eq!(Key::host("a.example.org").unwrap().as_str(), "hosts/a.example.org");
+        assert_eq!(
+            Key::host("a.example.org").unwrap().as_str(),
+            "hosts/a.example.org"
+        );
         assert_eq!(Key::drain("b").unwrap().parts().last(), Some("b"));
         for host in ["", "a/b", "..", "a\0"] {
             assert!(Key::host(host).is_err() && Key::drain(host).is_err(), "{host:?}");

@@ -5,32 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::limits::{PRESENCE_TTL_MAX, PRESENCE_TTL_MIN, VALUE_LEN_MAX};
-use crate::{Key, Prefix, StoreError};
-
-/// A number of a key's state, for comparing. Of one key it only grows, also when the key is removed and comes
-/// again; numbers of different keys or of different stores say nothing of each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Revision(pub u64);
-
-/// What a key holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
-    /// The value, at most 256 KiB.
-    pub value: Vec<u8>,
-    /// The state's number, for [`Expected::Revision`].
-    pub revision: Revision,
-}
-
-/// How a key must be, that a change is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expected {
-    /// It is not there.
-    Absent,
-    /// It is as it was read with this number.
-    Revision(Revision),
-    /// However it is: for what has one writer only, or is the last word of a person.
-    Any,
-}
+use crate::{Expected, Key, Prefix, Revision, StoreError, Stored};
 
 /// One change that a watch has seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,11 +52,11 @@ pub trait Store: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`StoreError::Changed`]: it is not as expected. [`StoreError::Refused`]: the value is too long, the
-    /// store is full, or may not be written. [`StoreError::Away`]: and whether it was written may be unknown.
+    /// store is full, or may not be written. [`StoreError::Away`]: whether it was written may be unknown.
     fn write(&self, key: &Key, value: &[u8], expected: Expected) -> Result<Revision, StoreError>;
 
-    /// Removes a key, if it is as expected. With [`Expected::Any`] or [`Expected::Absent`] it is no error that
-    /// there is none.
+    /// Removes a key, if it is as expected. With [`Expected::Any`] or [`Expected::Absent`] it is no error
+    /// that there is none.
     ///
     /// # Errors
     /// As those of [`Store::write`].
@@ -92,8 +67,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     ///
     /// Whether the key is there is a hint of who lives, and nothing may be safe only because of it: a host
     /// that stands still for a while is taken for dead and lives. A store without a clock of its own (a
-    /// directory) has each reader wait with its own clock; one that has just begun to read takes what it finds
-    /// for alive for `ttl`.
+    /// directory) has each reader wait with its own clock; one that has just begun to read takes what it
+    /// finds for alive for `ttl`.
     ///
     /// # Errors
     /// As those of [`Store::write`].

@@ -46,17 +46,29 @@ fn transactions_compare_and_reads_find() {
     let client = client(&cluster.endpoints(), LONG);
     let write = |value: &str, revision| {
         let key: Vec<u8> = b"p/a".to_vec();
-        let condition = Compare { key: key.clone(), revision };
+        let condition = Compare {
+            key: key.clone(),
+            revision,
+        };
         let value = value.into();
-        let then = Operation::Put { key: key.clone(), value, lease: None };
-        client.transact(&[condition], &[then], &[Operation::Get { key }]).unwrap()
+        let then = Operation::Put {
+            key: key.clone(),
+            value,
+            lease: None,
+        };
+        client
+            .transact(&[condition], &[then], &[Operation::Get { key }])
+            .unwrap()
     };
     assert_eq!(get(&client, "p/a"), None);
     let first = write("1", Revision(0));
     assert!(first.succeeded);
     let lost = write("2", Revision(0));
     assert!(!lost.succeeded);
-    assert_eq!((lost.found[0].revision, &lost.found[0].value[..]), (first.revision, &b"1"[..]));
+    assert_eq!(
+        (lost.found[0].revision, &lost.found[0].value[..]),
+        (first.revision, &b"1"[..])
+    );
     assert!(write("3", first.revision).succeeded);
     assert_eq!(get(&client, "p/a").unwrap().value, b"3");
     put(&client, "p/b", "", None).unwrap();
@@ -65,7 +77,9 @@ fn transactions_compare_and_reads_find() {
     let keys: Vec<_> = range.found.iter().map(|found| found.key.as_slice()).collect();
     assert_eq!((keys, range.more), (vec![&b"p/a"[..], b"p/b"], false));
     assert!(client.range(&Keys::Prefix(Vec::new()), 2).unwrap().more);
-    client.transact(&[], &[Operation::Delete { key: b"q".to_vec() }], &[]).unwrap();
+    client
+        .transact(&[], &[Operation::Delete { key: b"q".to_vec() }], &[])
+        .unwrap();
     assert_eq!(get(&client, "q"), None);
 }
 
@@ -95,13 +109,15 @@ fn a_watch_tells_all_changes_and_says_what_is_compacted() {
     let keys = Keys::Prefix(b"p/".to_vec());
     let first = put(&client, "p/a", "1", None).unwrap().revision;
     put(&client, "q", "x", None).unwrap();
-    client.transact(&[], &[Operation::Delete { key: b"p/a".to_vec() }], &[]).unwrap();
+    client
+        .transact(&[], &[Operation::Delete { key: b"p/a".to_vec() }], &[])
+        .unwrap();
     let mut watch = client.watch(&keys, first).unwrap();
     let last = put(&client, "p/b", "2", None).unwrap().revision;
     let mut seen = Vec::new();
     let mut next = Revision(0);
     while next <= last {
-        let batch = watch.next().unwrap();
+        let batch = watch.wait().unwrap();
         seen.extend(batch.changes.into_iter().map(|change| match change {
             Change::Put(found) => format!("{}={}", text(&found.key), text(&found.value)),
             Change::Delete { key, .. } => text(&key),
@@ -111,7 +127,7 @@ fn a_watch_tells_all_changes_and_says_what_is_compacted() {
     assert_eq!(seen, ["p/a=1", "p/a", "p/b=2"]);
     cluster.compact(last.0);
     // A server says so after it has said that it watches.
-    let end = client.watch(&keys, first).and_then(|mut watch| watch.next());
+    let end = client.watch(&keys, first).and_then(|mut watch| watch.wait());
     assert_eq!(end, Err(EtcdError::Compacted(last)));
     client.watch(&keys, next).unwrap();
 }
@@ -126,7 +142,7 @@ fn a_watch_that_is_shut_down_ends_at_once() {
     let client = client(&cluster.endpoints(), LONG);
     let mut watch = client.watch(&Keys::Prefix(Vec::new()), Revision(1)).unwrap();
     std::thread::scope(|scope| {
-        let end = scope.spawn(move || watch.next());
+        let end = scope.spawn(move || watch.wait());
         client.shut_down();
         assert!(matches!(end.join().unwrap(), Err(EtcdError::Ended { .. })));
     });
@@ -156,7 +172,10 @@ fn a_server_that_is_gone_or_stands_still_is_passed_over() {
     cluster.kill(1);
     let alone = self::client(&cluster.endpoints()[2..], SHORT);
     let error = put(&alone, "a", "3", None).unwrap_err();
-    assert!(matches!(error, EtcdError::Away { .. } | EtcdError::Unanswered { .. }), "{error}");
+    assert!(
+        matches!(error, EtcdError::Away { .. } | EtcdError::Unanswered { .. }),
+        "{error}"
+    );
     cluster.restart(1);
     cluster.restart(0);
     assert!([&b"2"[..], b"3"].contains(&&value()[..]));
@@ -185,7 +204,10 @@ fn absence_is_known_within_the_deadline() {
 #[test]
 fn what_is_no_etcd_is_told_from_etcd() {
     let reply = |body: &str| {
-        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
     };
     let endless = "HTTP/1.1 200 OK\r\nX: ".to_owned() + &"y".repeat(1 << 20);
     let words: BTreeSet<String> = [
@@ -210,7 +232,10 @@ fn what_is_no_etcd_is_told_from_etcd() {
         let client = client(&[format!("http://{address}")], LONG);
         let start: String = word.chars().take(60).collect();
         let error = put(&client, "a", "1", None).unwrap_err();
-        assert!(matches!(error, EtcdError::Unanswered { .. }), "{start:?}: {error}");
+        assert!(
+            matches!(error, EtcdError::Unanswered { .. }),
+            "{start:?}: {error}"
+        );
         let error = client.range(&Keys::One(b"a".to_vec()), 1).unwrap_err();
         assert!(matches!(error, EtcdError::Away { .. }), "{start:?}: {error}");
         let error = client.watch(&Keys::One(b"a".to_vec()), Revision(1)).unwrap_err();
@@ -234,8 +259,16 @@ fn certificates_are_checked_on_both_sides() {
     let client = Client::new(with(&pki, Some(&pki))).unwrap();
     put(&client, "a", "1", None).unwrap();
     assert_eq!(get(&client, "a").unwrap().value, b"1");
-    client.watch(&Keys::Prefix(Vec::new()), Revision(1)).unwrap().next().unwrap();
-    for settings in [with(&stranger, Some(&pki)), with(&pki, None), with(&pki, Some(&stranger))] {
+    client
+        .watch(&Keys::Prefix(Vec::new()), Revision(1))
+        .unwrap()
+        .wait()
+        .unwrap();
+    for settings in [
+        with(&stranger, Some(&pki)),
+        with(&pki, None),
+        with(&pki, Some(&stranger)),
+    ] {
         let client = Client::new(settings).unwrap();
         client.range(&Keys::One(b"a".to_vec()), 1).unwrap_err();
         put(&client, "a", "2", None).unwrap_err();
@@ -244,13 +277,26 @@ fn certificates_are_checked_on_both_sides() {
     let mut mixed = with(&pki, Some(&pki));
     mixed.certificate.as_mut().unwrap().key = stranger.client().key;
     let error = Client::new(mixed).unwrap_err();
-    assert!(error.to_string().contains("cannot be used for the certificate"), "{error}");
+    assert!(
+        error.to_string().contains("cannot be used for the certificate"),
+        "{error}"
+    );
     let mut absent = with(&pki, None);
     absent.ca = Some("/no/such/file".into());
-    assert!(Client::new(absent).unwrap_err().to_string().contains("cannot be read"));
+    assert!(
+        Client::new(absent)
+            .unwrap_err()
+            .to_string()
+            .contains("cannot be read")
+    );
     let mut empty = with(&pki, None);
     empty.ca = Some("/dev/null".into());
-    assert!(Client::new(empty).unwrap_err().to_string().contains("no certificate"));
+    assert!(
+        Client::new(empty)
+            .unwrap_err()
+            .to_string()
+            .contains("no certificate")
+    );
 }
 
 #[test]
@@ -263,7 +309,11 @@ fn a_user_has_rights_and_a_token_that_is_renewed() {
             password: password.into(),
         };
         let user = Some(user);
-        Client::new(Settings { user, ..settings(&endpoints, LONG) }).unwrap()
+        Client::new(Settings {
+            user,
+            ..settings(&endpoints, LONG)
+        })
+        .unwrap()
     };
     let anybody = client(&endpoints, LONG);
     cluster.ask("/v3/auth/user/add", "{\"name\":\"root\",\"password\":\"secret\"}");
@@ -280,5 +330,9 @@ fn a_user_has_rights_and_a_token_that_is_renewed() {
     cluster.restart(0);
     put(&client, "a", "2", None).unwrap();
     assert_eq!(get(&client, "a").unwrap().value, b"2");
-    client.watch(&Keys::Prefix(Vec::new()), Revision(1)).unwrap().next().unwrap();
+    client
+        .watch(&Keys::Prefix(Vec::new()), Revision(1))
+        .unwrap()
+        .wait()
+        .unwrap();
 }

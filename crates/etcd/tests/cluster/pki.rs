@@ -55,8 +55,10 @@ impl Pki {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(addresses).unwrap();
         // A server's gateway is a client of the server.
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         fs::write(self.directory.join(format!("{name}.pem")), certificate.pem()).unwrap();
         fs::write(self.directory.join(format!("{name}.key")), key.serialize_pem()).unwrap();

@@ -52,7 +52,9 @@ impl Cluster {
         let data = tempfile::tempdir().unwrap();
         // Two numbers that no other cluster draws at the same time.
         let name = data.path().file_name().unwrap().as_encoded_bytes().to_vec();
-        let hash = name.iter().fold(0_u32, |hash, byte| hash.wrapping_mul(31) + u32::from(*byte));
+        let hash = name
+            .iter()
+            .fold(0_u32, |hash, byte| hash.wrapping_mul(31) + u32::from(*byte));
         let (high, low) = (hash % 199 + 20, hash / 199 % 253 + 1);
         let server = |number: u8| Server {
             address: format!("127.{high}.{low}.{}", number + 1),
@@ -126,7 +128,12 @@ impl Cluster {
             .args(["-c", KEEPER, "sh", etcd()])
             .args(["--name", &name(number)])
             .args(["--data-dir", server.data.to_str().unwrap()])
-            .args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients])
+            .args([
+                "--listen-client-urls",
+                &clients,
+                "--advertise-client-urls",
+                &clients,
+            ])
             .args(["--listen-peer-urls", &peer(server)])
             .args(["--initial-advertise-peer-urls", &peer(server)])
             .args(["--initial-cluster", &all.join(",")])
@@ -138,7 +145,9 @@ impl Cluster {
             .spawn()
             .unwrap();
         let mut pid = String::new();
-        BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut pid).unwrap();
+        BufReader::new(keeper.stdout.take().unwrap())
+            .read_line(&mut pid)
+            .unwrap();
         Begun {
             pid: Pid::from_raw(pid.trim().parse().unwrap()).unwrap(),
             keeper,

@@ -118,7 +118,9 @@ impl Files {
             }
             let entry = entry.map_err(|error| self.trouble(&error, Doubt::Unchanged))?;
             // What other programs have put there is none of ours, whatever it is called.
-            let Ok(name) = entry.file_name().into_string() else { continue };
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
             marked |= name == STORE_ID;
             if let Some((key, number)) = version_in(&name) {
                 listing.versions.entry(key).or_default().push(number);
@@ -135,8 +137,8 @@ impl Files {
     /// What a file holds, but no more than `limit` bytes and one; `None`: there is no such file.
     pub fn read(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, StoreError> {
         let mut bytes = Vec::new();
-        let read = File::open(self.path(name))
-            .and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes));
+        let read =
+            File::open(self.path(name)).and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes));
         match read {
             Ok(_) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -147,7 +149,10 @@ impl Files {
     /// Writes a file that nobody else knows, which is on its disk when this returns; its name.
     pub fn write_own(&self, bytes: &[u8]) -> Result<String, StoreError> {
         let name = format!("{OWN_FILES}{:032x}", os::entropy::random_u128());
-        let file = OpenOptions::new().write(true).create_new(true).open(self.path(&name));
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(self.path(&name));
         let written = file.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
         if let Err(error) = written {
             // A full directory must not fill up further with each attempt.
@@ -213,7 +218,9 @@ impl Files {
         let root = self.root.display();
         match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-                StoreError::Refused(format!("{root} is full, make room there; nothing was changed: {error}"))
+                StoreError::Refused(format!(
+                    "{root} is full, make room there; nothing was changed: {error}"
+                ))
             }
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
                 StoreError::Refused(format!("{root} may not be used by this user: {error}"))

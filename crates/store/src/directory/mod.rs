@@ -60,12 +60,16 @@ impl Store for Directory {
 
     fn write(&self, key: &Key, value: &[u8], expected: Expected) -> Result<Revision, StoreError> {
         check_value(key, value)?;
-        let version = self.versions.put(key, Kind::Value, value, Condition::Expected(expected))?;
+        let version = self
+            .versions
+            .put(key, Kind::Value, value, Condition::Expected(expected))?;
         Ok(Revision(version.map_or(0, |version| version.number)))
     }
 
     fn remove(&self, key: &Key, expected: Expected) -> Result<(), StoreError> {
-        self.versions.put(key, Kind::Removed, b"", Condition::Expected(expected)).map(drop)
+        self.versions
+            .put(key, Kind::Removed, b"", Condition::Expected(expected))
+            .map(drop)
     }
 
     fn announce(&self, key: &Key, value: &[u8], ttl: Duration) -> Result<Box<dyn Presence>, StoreError> {
@@ -76,6 +80,9 @@ impl Store for Directory {
     }
 
     fn watch(&self, prefix: &Prefix) -> Result<Box<dyn Watch>, StoreError> {
-        Ok(Box::new(DirectoryWatch::new(Arc::clone(&self.versions), prefix.clone())))
+        Ok(Box::new(DirectoryWatch::new(
+            Arc::clone(&self.versions),
+            prefix.clone(),
+        )))
     }
 }

@@ -55,19 +55,27 @@ impl Presence for DirectoryPresence {
     fn renew(&mut self) -> Result<(), StoreError> {
         match self.versions.newest(&self.key)? {
             Some(newest) if newest.id == self.id => self.beat(),
-            newest => Err(changed(&self.key, newest.map(|newest| Revision(newest.number)))),
+            newest => {
+                let there = newest.filter(|newest| newest.kind != Kind::Removed);
+                Err(changed(&self.key, there.map(|there| Revision(there.number))))
+            }
         }
     }
 
     fn change(&mut self, value: &[u8]) -> Result<(), StoreError> {
         check_value(&self.key, value)?;
-        let version = self.versions.put(&self.key, self.kind, value, Condition::Is(self.id))?;
+        let version = self
+            .versions
+            .put(&self.key, self.kind, value, Condition::Is(self.id))?;
         self.id = id_of(version);
         self.beat()
     }
 
     fn withdraw(self: Box<Self>) -> Result<(), StoreError> {
-        match self.versions.put(&self.key, Kind::Removed, b"", Condition::Is(self.id)) {
+        match self
+            .versions
+            .put(&self.key, Kind::Removed, b"", Condition::Is(self.id))
+        {
             Ok(_) => {
                 self.versions.forget_beat(&self.key);
                 Ok(())

@@ -1,8 +1,8 @@
 //! `Version`: one state of a key, as the bytes of a file that is written once.
 //!
 //! Every version names the one that it was written over, and has a number of its own that nobody else draws:
-//! so it can be told from any other version of the same number. What is not exactly as it was written, down to
-//! the last byte, is none.
+//! so it can be told from any other version of the same number. What is not exactly as it was written, down
+//! to the last byte, is none.
 
 use std::time::Duration;
 
@@ -68,7 +68,9 @@ impl Version {
         let end = reach.windows(2).position(|pair| pair == b"\n\n")?;
         let head = str::from_utf8(&bytes[..end]).ok()?;
         let field = |name: &str| {
-            let mut values = head.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            let mut values = head
+                .lines()
+                .filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             values.next()
         };
         let hex = |name| u128::from_str_radix(field(name)?, 16).ok();
@@ -113,7 +115,10 @@ mod tests {
             let bytes = version.encode();
             assert_eq!(Version::parse(&bytes, &key, 7), Some(version));
             assert_eq!(Version::parse(&bytes, &key, 8), None);
-            assert_eq!(Version::parse(&bytes, &Key::new("vms/web/place").unwrap(), 7), None);
+            assert_eq!(
+                Version::parse(&bytes, &Key::new("vms/web/place").unwrap(), 7),
+                None
+            );
             for end in 0..bytes.len() {
                 assert_eq!(Version::parse(&bytes[..end], &key, 7), None, "{end} bytes");
             }

@@ -1,5 +1,5 @@
-//! `Versions`: the keys of a directory, each of which is a row of versions with numbers. The newest one is what
-//! the key holds.
+//! `Versions`: the keys of a directory, each of which is a row of versions with numbers. The newest one is
+//! what the key holds.
 //!
 //! A write makes the version after the one that it has looked at. `link(2)` gives that version's name to one
 //! writer alone, on local file systems and on NFS. The answer of the link is not believed, since a network
@@ -187,7 +187,9 @@ impl Versions {
             (Some(found), _) if found.id == *id => {}
             (Some(_), _) => return Ok(Linked::Taken),
             (None, Ok(())) => {
-                return Err(self.files.away(&format!("{name} was made and is not there"), Doubt::Unknown));
+                return Err(self
+                    .files
+                    .away(&format!("{name} was made and is not there"), Doubt::Unknown));
             }
             (None, Err(error)) if error.kind() == ErrorKind::AlreadyExists => return Ok(Linked::Taken),
             (None, Err(error)) => return Err(self.files.trouble(&error, Doubt::Unknown)),
@@ -230,7 +232,11 @@ impl Versions {
         }
         for name in &listing.own {
             // The process that it is of may remove it at this moment.
-            if self.files.modified(name).is_ok_and(|time| is_old(time, LEFTOVER_AGE_MIN)) {
+            if self
+                .files
+                .modified(name)
+                .is_ok_and(|time| is_old(time, LEFTOVER_AGE_MIN))
+            {
                 self.files.remove_own(name);
             }
         }
@@ -292,5 +298,82 @@ pub fn changed(key: &Key, found: Option<Revision>) -> StoreError {
     StoreError::Changed {
         key: key.clone(),
         found,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn versions(directory: &std::path::Path) -> Versions {
+        Files::create(directory).unwrap();
+        Versions::over(Files::open(directory).unwrap())
+    }
+
+    /// What a writer makes that has looked at a listing whose newest version is this one.
+    fn after(old: Option<&Version>) -> Version {
+        Version {
+            key: Key::new("a").unwrap(),
+            number: old.map_or(0, |old| old.number) + 1,
+            id: os::entropy::random_u128(),
+            after: old.map_or(0, |old| old.id),
+            kind: Kind::Value,
+            value: b"late".to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_writer_with_an_old_listing_never_wins() {
+        let directory = tempfile::tempdir().unwrap();
+        let versions = versions(directory.path());
+        let key = Key::new("a").unwrap();
+        let any = Condition::Expected(Expected::Any);
+        let mut made = Vec::new();
+        for _ in 0..8 {
+            made.extend(versions.put(&key, Kind::Value, b"x", any).unwrap());
+        }
+        // The number is taken.
+        for old in [None, Some(&made[0]), Some(&made[6])] {
+            assert!(matches!(versions.link(&after(old)).unwrap(), Linked::Taken));
+        }
+        // The number is free again, since the first versions were collected: the next one does not follow, or
+        // is not there either.
+        for number in 1..=3 {
+            versions.files.remove_own(&version_name(&key, number));
+        }
+        assert!(matches!(
+            versions.link(&after(Some(&made[1]))).unwrap(),
+            Linked::Taken
+        ));
+        let doubtful = versions.link(&after(None));
+        assert!(matches!(
+            doubtful,
+            Err(StoreError::Away {
+                doubt: Doubt::Unknown,
+                ..
+            })
+        ));
+        assert_eq!(versions.newest(&key).unwrap().as_ref(), made.last());
+        // One that was written over at once is told so.
+        let newest = made.pop().unwrap();
+        let ours = after(Some(&newest));
+        let next = after(Some(&ours));
+        let own = versions.files.write_own(&next.encode()).unwrap();
+        versions
+            .files
+            .link(&own, &version_name(&key, next.number))
+            .unwrap();
+        assert!(matches!(versions.link(&ours).unwrap(), Linked::Ours));
+    }
+
+    #[test]
+    fn a_link_that_says_no_and_was_made_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        let versions = versions(directory.path());
+        let version = after(None);
+        // An answer that was lost: the name is there when the writer asks again.
+        let own = versions.files.write_own(&version.encode()).unwrap();
+        versions.files.link(&own, &version_name(&version.key, 1)).unwrap();
+        assert!(matches!(versions.link(&version).unwrap(), Linked::Ours));
     }
 }

@@ -59,7 +59,10 @@ impl DirectoryWatch {
                 now.insert(key.clone(), known);
             }
         }
-        let gone = before.into_iter().flatten().filter(|(key, old)| old.shown && !now.contains_key(key));
+        let gone = before
+            .into_iter()
+            .flatten()
+            .filter(|(key, old)| old.shown && !now.contains_key(key));
         changes.extend(gone.map(|(key, _)| Change::Removed(key.clone())));
         check_count(now.values().filter(|known| known.shown).count())?;
         let first = self.known.replace(now).is_none();
@@ -89,7 +92,9 @@ impl DirectoryWatch {
             None => self.versions.newest(key)?,
             found => found,
         };
-        let Some(version) = version else { return Ok((None, None)) };
+        let Some(version) = version else {
+            return Ok((None, None));
+        };
         let known = Known {
             number: version.number,
             id: version.id,

@@ -1,21 +1,23 @@
 //! `Etcd`: a store in an etcd cluster, under a prefix of its keys.
 //!
-//! A revision is etcd's `mod_revision`, and every change is a transaction that compares it. A presence has one
-//! of etcd's leases, which is a hint as any presence is; etcd's locks and elections are not used, since they
-//! rest on leases.
+//! A revision is etcd's `mod_revision`, and every change is a transaction that compares it. A presence has
+//! one of etcd's leases, which is a hint as any presence is; etcd's locks and elections are not used, since
+//! they rest on leases.
 
 mod presence;
+mod space;
 mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd::{Client, Compare, EtcdError, KeyValue, Keys, Lease, Operation, Settings};
+use etcd::{Client, Operation, Settings};
 
-use crate::limits::{KEYS_MAX, PART_LEN_MAX};
+use crate::limits::PART_LEN_MAX;
 use crate::store::{check_ttl, check_value};
-use crate::{Doubt, Expected, Key, Prefix, Presence, Revision, Store, StoreError, Stored, Watch};
+use crate::{Expected, Key, Prefix, Presence, Revision, Store, StoreError, Stored, Watch};
 use presence::EtcdPresence;
+use space::{Space, changed, stored};
 use watch::EtcdWatch;
 
 /// A store in an etcd cluster.
@@ -51,126 +53,6 @@ impl Etcd {
     }
 }
 
-/// The keys of a cluster that are the store's.
-#[derive(Debug)]
-struct Space {
-    client: Client,
-    prefix: String,
-}
-
-impl Space {
-    fn name_of(&self, key: &Key) -> Vec<u8> {
-        format!("{}{key}", self.prefix).into_bytes()
-    }
-
-    /// The key of the store that has this name; `None`: it is none of the store's, such as the arbiter's.
-    fn key_of(&self, name: &[u8]) -> Option<Key> {
-        Key::new(str::from_utf8(name).ok()?.strip_prefix(&self.prefix)?).ok()
-    }
-
-    fn keys_of(&self, prefix: &Prefix) -> Keys {
-        Keys::Prefix(format!("{}{}", self.prefix, prefix.as_str()).into_bytes())
-    }
-
-    /// Everything with this beginning, and the revision after which a watch goes on.
-    fn list(&self, prefix: &Prefix) -> Result<(Vec<(Key, Stored)>, etcd::Revision), StoreError> {
-        let range = self.client.range(&self.keys_of(prefix), KEYS_MAX);
-        let range = range.map_err(|error| self.unread(&error))?;
-        if range.more {
-            return Err(StoreError::Refused(format!(
-                "{} holds more than the {KEYS_MAX} keys under {} that are read",
-                self.client.name(),
-                self.prefix
-            )));
-        }
-        let own = |found: KeyValue| Some((self.key_of(&found.key)?, stored(found)));
-        Ok((range.found.into_iter().filter_map(own).collect(), range.revision))
-    }
-
-    /// Makes a change if the key is as expected, and gives the revision after it; the key as it was found else.
-    fn change(
-        &self,
-        key: &Key,
-        expected: Expected,
-        operation: Operation,
-    ) -> Result<Result<Revision, Option<Revision>>, StoreError> {
-        let name = self.name_of(key);
-        let revision = match expected {
-            Expected::Absent => Some(0),
-            Expected::Revision(Revision(revision)) => Some(revision),
-            Expected::Any => None,
-        };
-        let conditions: Vec<Compare> = revision
-            .map(|revision| Compare {
-                key: name.clone(),
-                revision: etcd::Revision(revision),
-            })
-            .into_iter()
-            .collect();
-        let read = Operation::Get { key: name };
-        let outcome = self.client.transact(&conditions, &[operation], &[read]);
-        let outcome = outcome.map_err(|error| self.trouble(&error))?;
-        Ok(if outcome.succeeded {
-            Ok(Revision(outcome.revision.0))
-        } else {
-            Err(outcome.found.first().map(|found| Revision(found.revision.0)))
-        })
-    }
-
-    /// Writes a key if it is as expected.
-    fn write(
-        &self,
-        key: &Key,
-        value: &[u8],
-        expected: Expected,
-        lease: Option<Lease>,
-    ) -> Result<Revision, StoreError> {
-        let put = Operation::Put {
-            key: self.name_of(key),
-            value: value.to_vec(),
-            lease,
-        };
-        self.change(key, expected, put)?.map_err(|found| changed(key, found))
-    }
-
-    /// A key as etcd has it; `None`: it is not there.
-    fn find(&self, key: &Key) -> Result<Option<KeyValue>, StoreError> {
-        let range = self.client.range(&Keys::One(self.name_of(key)), 1);
-        let range = range.map_err(|error| self.unread(&error))?;
-        Ok(range.found.into_iter().next())
-    }
-
-    /// What an error of etcd means for a change that was asked for.
-    fn trouble(&self, error: &EtcdError) -> StoreError {
-        let doubt = match error {
-            EtcdError::Settings(_) | EtcdError::Refused { .. } => {
-                return StoreError::Refused(error.to_string());
-            }
-            EtcdError::Away { .. } | EtcdError::Compacted(_) => Doubt::Unchanged,
-            EtcdError::Unanswered { .. } | EtcdError::TooLarge { .. } | EtcdError::Ended { .. } => {
-                Doubt::Unknown
-            }
-        };
-        StoreError::Away {
-            place: self.client.name(),
-            doubt,
-            reason: error.to_string(),
-        }
-    }
-
-    /// What an error of etcd means where nothing was to be changed.
-    fn unread(&self, error: &EtcdError) -> StoreError {
-        match self.trouble(error) {
-            StoreError::Away { place, reason, .. } => StoreError::Away {
-                place,
-                doubt: Doubt::Unchanged,
-                reason,
-            },
-            other => other,
-        }
-    }
-}
-
 impl Store for Etcd {
     fn read(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
         Ok(self.space.find(key)?.map(stored))
@@ -196,25 +78,16 @@ impl Store for Etcd {
     fn announce(&self, key: &Key, value: &[u8], ttl: Duration) -> Result<Box<dyn Presence>, StoreError> {
         check_value(key, value)?;
         check_ttl(key, ttl)?;
-        Ok(Box::new(EtcdPresence::announce(Arc::clone(&self.space), key, value, ttl)?))
+        Ok(Box::new(EtcdPresence::announce(
+            Arc::clone(&self.space),
+            key,
+            value,
+            ttl,
+        )?))
     }
 
     fn watch(&self, prefix: &Prefix) -> Result<Box<dyn Watch>, StoreError> {
         Ok(Box::new(EtcdWatch::begin(&self.space, prefix)?))
-    }
-}
-
-fn stored(found: KeyValue) -> Stored {
-    Stored {
-        value: found.value,
-        revision: Revision(found.revision.0),
-    }
-}
-
-fn changed(key: &Key, found: Option<Revision>) -> StoreError {
-    StoreError::Changed {
-        key: key.clone(),
-        found,
     }
 }
 
@@ -239,7 +112,13 @@ mod tests {
         let store = Etcd::new(Settings::new(&["http://127.0.0.1:1"]), Etcd::PREFIX).unwrap();
         let key = Key::new("vms/web/spec").unwrap();
         assert_eq!(store.space.key_of(&store.space.name_of(&key)), Some(key));
-        for name in ["/lockstep/1/owner/web", "/lockstep/1/", "/lockstep/10", "/other/a", "/lockstep/1/a\0"] {
+        for name in [
+            "/lockstep/1/owner/web",
+            "/lockstep/1/",
+            "/lockstep/10",
+            "/other/a",
+            "/lockstep/1/a\0",
+        ] {
             assert_eq!(store.space.key_of(name.as_bytes()), None, "{name}");
         }
         assert_eq!(store.space.key_of(b"/lockstep/1/\xff"), None);

@@ -1,12 +1,12 @@
-//! `EtcdPresence`: a key of etcd that goes with its lease, and the lease that its owner keeps alive. The key is
-//! the owner's for as long as it has that lease.
+//! `EtcdPresence`: a key of etcd that goes with its lease, and the lease that its owner keeps alive. The key
+//! is the owner's for as long as it has that lease.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use etcd::Lease;
 
-use super::{Space, changed};
+use super::space::{Space, changed};
 use crate::store::check_value;
 use crate::{Doubt, Expected, Key, Presence, Revision, StoreError};
 
@@ -50,7 +50,11 @@ impl EtcdPresence {
     /// Writes the key with the lease.
     fn write(&mut self, value: &[u8], expected: Expected) -> Result<(), StoreError> {
         let written = self.space.write(&self.key, value, expected, Some(self.lease));
-        if let Err(StoreError::Away { doubt: Doubt::Unknown, .. }) = written {
+        if let Err(StoreError::Away {
+            doubt: Doubt::Unknown,
+            ..
+        }) = written
+        {
             self.revision = None;
         }
         self.revision = Some(written?);

@@ -1,8 +1,8 @@
-//! `EtcdWatch`: what one watch of etcd tells, on a thread of its own, since a watch of etcd waits for its server
-//! alone.
+//! `EtcdWatch`: what one watch of etcd tells, on a thread of its own, since a watch of etcd waits for its
+//! server alone.
 //!
-//! The thread reads everything once, watches from that revision on, and goes on from the last revision that it
-//! has seen whenever a watch ends. It reads everything again only if that revision is compacted.
+//! The thread reads everything once, watches from that revision on, and goes on from the last revision that
+//! it has seen whenever a watch ends. It reads everything again only if that revision is compacted.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use etcd::{Client, EtcdError};
 
-use super::{Space, stored};
+use super::space::{Space, stored};
 use crate::limits::{RETRY_EVERY, SEEN_KEPT};
 use crate::{Change, Prefix, Seen, StoreError, Watch};
 
@@ -90,7 +90,9 @@ impl Watch for EtcdWatch {
             // While the cluster is away, that nothing comes does not mean that nothing has changed.
             Err(RecvTimeoutError::Timeout) => return self.away.clone().map_or(Ok(Seen::Nothing), Err),
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(StoreError::Refused("the thread of the watch has ended; watch again".into()));
+                return Err(StoreError::Refused(
+                    "the thread of the watch has ended; watch again".into(),
+                ));
             }
         };
         self.away = seen.as_ref().err().cloned();
@@ -118,7 +120,10 @@ impl Watcher {
                 }
             }
             // A server that ends each watch at once is not asked again and again without a pause.
-            match self.watched.recv_timeout(if self.away { RETRY_EVERY } else { RETRY_EVERY / 10 }) {
+            match self
+                .watched
+                .recv_timeout(if self.away { RETRY_EVERY } else { RETRY_EVERY / 10 })
+            {
                 Err(RecvTimeoutError::Timeout) => {}
                 _ => return Unwatched,
             }
@@ -148,11 +153,14 @@ impl Watcher {
             self.tell(Seen::Changes(Vec::new()))?;
         }
         loop {
-            match watch.next() {
+            match watch.wait() {
                 Ok(batch) => {
                     self.next = Some(batch.next);
-                    let changes: Vec<Change> =
-                        batch.changes.into_iter().filter_map(|change| self.own(change)).collect();
+                    let changes: Vec<Change> = batch
+                        .changes
+                        .into_iter()
+                        .filter_map(|change| self.own(change))
+                        .collect();
                     if !changes.is_empty() {
                         self.tell(Seen::Changes(changes))?;
                     }

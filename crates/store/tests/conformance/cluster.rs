@@ -12,7 +12,7 @@ use store::{Etcd, Expected, Prefix, Seen, Store, StoreError};
 
 use crate::counting::{self, count_by_threads};
 use crate::server::Cluster;
-use crate::watching::{View, until};
+use crate::watching::View;
 use crate::{LONG, Place, content, key, value_of};
 
 /// How long a call may take where servers go away, in ms: a slow machine has some of them fail, which the
@@ -116,7 +116,8 @@ impl Place for Hosts {
 /// The sum at the end of a count.
 fn sum(count: &[u8]) -> u64 {
     let text = String::from_utf8_lossy(count);
-    text.rsplit_once("sum ").map_or(0, |(_, sum)| sum.parse().unwrap())
+    text.rsplit_once("sum ")
+        .map_or(0, |(_, sum)| sum.parse().unwrap())
 }
 
 #[test]
@@ -128,10 +129,14 @@ fn a_cluster_without_a_majority_is_away() {
     while store.write(&web, b"1", Expected::Any).is_err() {}
     place.go_away();
     assert!(matches!(store.read(&web), Err(StoreError::Away { .. })));
-    assert!(matches!(store.write(&web, b"2", Expected::Any), Err(StoreError::Away { .. })));
+    assert!(matches!(
+        store.write(&web, b"2", Expected::Any),
+        Err(StoreError::Away { .. })
+    ));
     place.come_back();
     crate::watching::reach(&*store);
-    until(&mut *store.watch(&Prefix::all()).unwrap(), &web, store.read(&web).unwrap().map(|s| s.value).as_deref());
+    let value = value_of(&*store, &web);
+    View::default().until(&mut *store.watch(&Prefix::all()).unwrap(), &web, value.as_deref());
 }
 
 #[test]
@@ -171,15 +176,45 @@ fn a_watch_that_has_missed_what_is_compacted_reads_everything_again() {
 }
 
 #[test]
+fn a_watch_whose_server_stands_still_goes_on_at_another_one() {
+    let place = Three::new();
+    let store = place.host();
+    let web = key("vms/web/spec");
+    while store.write(&web, b"1", Expected::Any).is_err() {}
+    // Servers are asked in their order, and so the watch is at this one.
+    let mut watch = store.watch(&Prefix::all()).unwrap();
+    let mut view = View::default();
+    view.until(&mut *watch, &web, Some(b"1"));
+    place.0.stand(0, true);
+    while store.write(&web, b"2", Expected::Any).is_err() {}
+    view.until(&mut *watch, &web, Some(b"2"));
+    place.0.stand(0, false);
+    assert_eq!(view.anew, 1);
+}
+
+#[test]
 fn keys_of_others_are_not_seen() {
     let cluster = Cluster::start(1);
     let endpoints = cluster.endpoints();
-    let client = Client::new(Settings { deadline: LONG, ..Settings::new(&[&endpoints[0]]) }).unwrap();
+    let client = Client::new(Settings {
+        deadline: LONG,
+        ..Settings::new(&[&endpoints[0]])
+    })
+    .unwrap();
     let store = crate::writer::open(&address(&cluster, LONG.as_millis() as u64));
     let mut watch = store.watch(&Prefix::all()).unwrap();
     assert_eq!(watch.next(LONG).unwrap(), Seen::Everything(Vec::new()));
-    for name in ["/lockstep/1/owner/web", "/lockstep/1/a b", "/lockstep/2/vms/web/spec", "/lockstep/1/"] {
-        let put = Operation::Put { key: name.into(), value: b"x".to_vec(), lease: None };
+    for name in [
+        "/lockstep/1/owner/web",
+        "/lockstep/1/a b",
+        "/lockstep/2/vms/web/spec",
+        "/lockstep/1/",
+    ] {
+        let put = Operation::Put {
+            key: name.into(),
+            value: b"x".to_vec(),
+            lease: None,
+        };
         client.transact(&[], &[put], &[]).unwrap();
     }
     store.write(&key("a"), b"1", Expected::Absent).unwrap();
@@ -189,7 +224,10 @@ fn keys_of_others_are_not_seen() {
         other => panic!("{other:?}"),
     }
     // Two sites in one cluster.
-    let settings = Settings { deadline: LONG, ..Settings::new(&[&endpoints[0]]) };
+    let settings = Settings {
+        deadline: LONG,
+        ..Settings::new(&[&endpoints[0]])
+    };
     let other = Etcd::new(settings, "/other/").unwrap();
     assert_eq!(content(&other, ""), [""; 0]);
     other.write(&key("a"), b"2", Expected::Absent).unwrap();
@@ -223,7 +261,9 @@ impl Gate {
                     continue;
                 }
                 let far = TcpStream::connect(&server).unwrap();
-                state.streams.extend([near.try_clone().unwrap(), far.try_clone().unwrap()]);
+                state
+                    .streams
+                    .extend([near.try_clone().unwrap(), far.try_clone().unwrap()]);
                 let (back, forth) = ((far.try_clone().unwrap(), near.try_clone().unwrap()), (near, far));
                 for (from, to) in [back, forth] {
                     thread::spawn(move || carry(from, &to));

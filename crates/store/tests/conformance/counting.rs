@@ -27,13 +27,18 @@ fn parse(value: &[u8]) -> BTreeMap<String, u64> {
     let text = str::from_utf8(value).unwrap();
     let (body, sum) = text.rsplit_once("sum ").expect("the count is whole");
     let pairs = body.lines().map(|line| line.split_once(' ').unwrap());
-    let count: BTreeMap<String, u64> = pairs.map(|(name, number)| (name.into(), number.parse().unwrap())).collect();
+    let count: BTreeMap<String, u64> = pairs
+        .map(|(name, number)| (name.into(), number.parse().unwrap()))
+        .collect();
     assert_eq!(count.values().sum::<u64>(), sum.parse::<u64>().unwrap(), "{text}");
     count
 }
 
 fn format(count: &BTreeMap<String, u64>) -> String {
-    let mut text: String = count.iter().map(|(name, number)| format!("{name} {number}\n")).collect();
+    let mut text: String = count
+        .iter()
+        .map(|(name, number)| format!("{name} {number}\n"))
+        .collect();
     text += &format!("sum {}", count.values().sum::<u64>());
     text
 }
@@ -45,7 +50,11 @@ pub fn read(store: &dyn Store) -> Option<BTreeMap<String, u64>> {
 impl Counter {
     /// A counter that bears a store which is away for so long.
     pub fn new(name: &str, patience: Duration) -> Counter {
-        Counter { name: name.into(), added: 0, patience }
+        Counter {
+            name: name.into(),
+            added: 0,
+            patience,
+        }
     }
 
     /// Adds one; how often this counter has added now.
@@ -64,7 +73,9 @@ impl Counter {
     /// Has the count say one more of this counter, if it does not already.
     fn try_add(&mut self, store: &dyn Store) -> Result<bool, StoreError> {
         let found = store.read(&count())?;
-        let expected = found.as_ref().map_or(Expected::Absent, |found| Expected::Revision(found.revision));
+        let expected = found
+            .as_ref()
+            .map_or(Expected::Absent, |found| Expected::Revision(found.revision));
         let mut count = found.map(|found| parse(&found.value)).unwrap_or_default();
         let own = count.entry(self.name.clone()).or_default();
         if *own == self.added + 1 {
@@ -87,7 +98,9 @@ pub fn count_by_threads<P: Place>(place: &P, threads: u64, times: u64, meanwhile
             let store = place.host();
             scope.spawn(move || {
                 let mut counter = Counter::new(&format!("t{thread}"), LONG);
-                (0..times).for_each(|_| drop(counter.add(&*store)));
+                for done in 1..=times {
+                    assert_eq!(counter.add(&*store), done);
+                }
             });
         }
         meanwhile();
@@ -125,7 +138,10 @@ pub fn processes_that_are_killed_leave_whole_values<P: Place>() {
         let said = writer.kill().unwrap_or(said);
         // Reading checks that the value is whole. What was said is there, and perhaps one more.
         let written = read(&*store).unwrap()[&name];
-        assert!(written == said || written == said + 1, "{name}: {written}, said {said}");
+        assert!(
+            written == said || written == said + 1,
+            "{name}: {written}, said {said}"
+        );
     }
     let mut counter = Counter::new("last", LONG);
     assert_eq!(counter.add(&*store), 1);

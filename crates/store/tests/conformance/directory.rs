@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use store::limits::VERSIONS_KEPT;
-use store::{Directory, Expected, Prefix, Seen, Store, StoreError};
+use store::{Directory, Expected, Prefix, Seen, StoreError};
 use tempfile::TempDir;
 
 use crate::writer::Writer;
@@ -29,7 +29,11 @@ impl Place for Shared {
         fs::create_dir(&path).unwrap();
         Directory::create(&path).unwrap();
         let away = parent.path().join("away");
-        Shared { path, away, _parent: parent }
+        Shared {
+            path,
+            away,
+            _parent: parent,
+        }
     }
 
     fn address(&self) -> String {
@@ -52,7 +56,9 @@ impl Shared {
 
     fn names(&self) -> BTreeSet<String> {
         let entries = fs::read_dir(&self.path).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
     }
 }
 
@@ -74,7 +80,13 @@ fn strange_files_are_passed_over_and_torn_ones_are_never_read() {
     let web = key("vms/web/spec");
     store.write(&web, b"1", Expected::Absent).unwrap();
     store.write(&web, b"2", Expected::Any).unwrap();
-    for name in ["a", ".hidden", "x.00000000000000000000", "a b.00000000000000000001", "owner,w.beat"] {
+    for name in [
+        "a",
+        ".hidden",
+        "x.00000000000000000000",
+        "a b.00000000000000000001",
+        "owner,w.beat",
+    ] {
         fs::write(place.path.join(name), "garbage").unwrap();
     }
     fs::create_dir(place.path.join("lost+found")).unwrap();
@@ -82,10 +94,19 @@ fn strange_files_are_passed_over_and_torn_ones_are_never_read() {
     assert_eq!(content(&*store, ""), ["vms/web/spec=2"]);
     let whole = fs::read(place.version("vms,web,spec", 2)).unwrap();
     let torn = place.version("vms,web,spec", 3);
-    for bytes in [&b""[..], b"garbage", &whole[..whole.len() - 1], &whole, &[0; 4096]] {
+    for bytes in [
+        &b""[..],
+        b"garbage",
+        &whole[..whole.len() - 1],
+        &whole,
+        &[0; 4096],
+    ] {
         fs::write(&torn, bytes).unwrap();
         let reason = refusal(store.read(&web));
-        assert!(reason.contains(torn.to_str().unwrap()) && reason.contains("remove it"), "{reason}");
+        assert!(
+            reason.contains(torn.to_str().unwrap()) && reason.contains("remove it"),
+            "{reason}"
+        );
         refusal(store.list(&Prefix::all()));
         refusal(store.write(&web, b"3", Expected::Any));
     }
@@ -132,7 +153,10 @@ fn a_full_disk_is_said_and_loses_nothing() {
     store.write(&key("vms/web/spec"), b"1", Expected::Absent).unwrap();
     let before = place.names();
     let error = Writer::write_nothing(&place.address());
-    assert!(error.contains("is full, make room there; nothing was changed"), "{error}");
+    assert!(
+        error.contains("is full, make room there; nothing was changed"),
+        "{error}"
+    );
     assert_eq!(place.names(), before);
     assert_eq!(content(&*store, ""), ["vms/web/spec=1"]);
 }
@@ -146,7 +170,12 @@ fn old_versions_and_leftovers_are_removed_and_young_ones_are_not() {
     fs::write(&leftover, "torn").unwrap();
     let age = |path: &Path, days: u64| {
         let time = SystemTime::now() - Duration::from_secs(days * 24 * 3600);
-        File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
+        File::options()
+            .append(true)
+            .open(path)
+            .unwrap()
+            .set_modified(time)
+            .unwrap();
     };
     for _ in 0..40 {
         store.write(&web, b"x", Expected::Any).unwrap();

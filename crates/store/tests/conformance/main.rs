@@ -19,7 +19,8 @@ use std::thread;
 use std::time::Duration;
 
 use store::limits::{KEY_LEN_MAX, VALUE_LEN_MAX};
-use store::{Doubt, Expected, Key, Prefix, Revision, Seen, Store, StoreError, Stored};
+use store::{Doubt, Expected, Key, Prefix, Revision, Store, StoreError, Stored};
+use watching::View;
 
 /// What a test must be able to do with a place that is examined.
 trait Place {
@@ -55,7 +56,10 @@ fn value_of(store: &dyn Store, key: &Key) -> Option<Vec<u8>> {
 /// Keys and values of a store, as text.
 fn content(store: &dyn Store, prefix: &str) -> Vec<String> {
     let found = store.list(&Prefix::new(prefix).unwrap()).unwrap();
-    found.iter().map(|(key, stored)| format!("{key}={}", String::from_utf8_lossy(&stored.value))).collect()
+    found
+        .iter()
+        .map(|(key, stored)| format!("{key}={}", String::from_utf8_lossy(&stored.value)))
+        .collect()
 }
 
 /// Expects that a change was refused since the key is not as expected.
@@ -72,21 +76,30 @@ fn what_is_written_is_read<P: Place>() {
     let web = key("vms/web/spec");
     assert_eq!(a.read(&web).unwrap(), None);
     let first = a.write(&web, b"1", Expected::Absent).unwrap();
-    let stored = Stored { value: b"1".to_vec(), revision: first };
+    let stored = Stored {
+        value: b"1".to_vec(),
+        revision: first,
+    };
     assert_eq!(b.read(&web).unwrap(), Some(stored.clone()));
     let second = b.write(&web, b"2", Expected::Revision(first)).unwrap();
     assert!(second > first);
     a.write(&key("vms/web/place"), b"3", Expected::Any).unwrap();
     a.write(&key("vms/web-2/place"), b"4", Expected::Any).unwrap();
     a.write(&key("drain/h"), b"", Expected::Any).unwrap();
-    assert_eq!(content(&*b, "vms/"), ["vms/web-2/place=4", "vms/web/place=3", "vms/web/spec=2"]);
+    assert_eq!(
+        content(&*b, "vms/"),
+        ["vms/web-2/place=4", "vms/web/place=3", "vms/web/spec=2"]
+    );
     assert_eq!(content(&*b, "vms/web/"), ["vms/web/place=3", "vms/web/spec=2"]);
     assert_eq!(content(&*b, "hosts/"), [""; 0]);
     assert_eq!(content(&*b, "").len(), 4);
     // Nobody's own number is another's.
     expect_changed(a.write(&web, b"x", Expected::Absent), Some(second));
     expect_changed(a.write(&web, b"x", Expected::Revision(first)), Some(second));
-    expect_changed(a.write(&key("vms/none/spec"), b"x", Expected::Revision(first)), None);
+    expect_changed(
+        a.write(&key("vms/none/spec"), b"x", Expected::Revision(first)),
+        None,
+    );
     assert_eq!(value_of(&*a, &web), Some(b"2".to_vec()));
 }
 
@@ -96,7 +109,10 @@ fn what_is_removed_is_gone_and_its_numbers_do_not_come_again<P: Place>() {
     let web = key("vms/web/spec");
     let first = a.write(&web, b"1", Expected::Absent).unwrap();
     expect_changed(b.remove(&web, Expected::Absent), Some(first));
-    expect_changed(b.remove(&web, Expected::Revision(Revision(first.0 + 1))), Some(first));
+    expect_changed(
+        b.remove(&web, Expected::Revision(Revision(first.0 + 1))),
+        Some(first),
+    );
     b.remove(&web, Expected::Revision(first)).unwrap();
     assert_eq!(a.read(&web).unwrap(), None);
     assert_eq!(content(&*a, ""), [""; 0]);
@@ -116,14 +132,19 @@ fn values_are_bytes_and_have_a_limit<P: Place>() {
     let place = P::new();
     let store = place.host();
     let web = key("vms/web/spec");
-    let most: Vec<u8> = (0..VALUE_LEN_MAX).map(|index| (index * index % 251) as u8).collect();
+    let most: Vec<u8> = (0..VALUE_LEN_MAX)
+        .map(|index| (index * index % 251) as u8)
+        .collect();
     for value in [&b""[..], b"\0\n\xff\n\n", &most] {
         store.write(&web, value, Expected::Any).unwrap();
         assert_eq!(value_of(&*place.host(), &web).as_deref(), Some(value));
     }
     let more = [&most[..], b"x"].concat();
     let error = store.write(&web, &more, Expected::Any).unwrap_err();
-    assert!(matches!(error, StoreError::Refused(_)) && error.to_string().contains("262144"), "{error}");
+    assert!(
+        matches!(error, StoreError::Refused(_)) && error.to_string().contains("262144"),
+        "{error}"
+    );
     let error = store.announce(&web, &more, Duration::from_secs(15)).unwrap_err();
     assert!(matches!(error, StoreError::Refused(_)), "{error}");
     assert_eq!(value_of(&*store, &web), Some(most));
@@ -135,14 +156,29 @@ fn keys_of_any_form_are_kept_apart<P: Place>() {
     let part = "x".repeat(64);
     let longest = format!("{part}/{part}/{part}/{}", "y".repeat(KEY_LEN_MAX - 3 * 65));
     let keys = [
-        "a", "a.00000000000000000001", "a.beat", "a/b", "a-b", "a.b", "A", "store.id", "vms/a.1/place",
-        "vms/a/1.place", &longest,
+        "a",
+        "a.00000000000000000001",
+        "a.beat",
+        "a/b",
+        "a-b",
+        "a.b",
+        "A",
+        "store.id",
+        "vms/a.1/place",
+        "vms/a/1.place",
+        &longest,
     ];
     for (index, text) in keys.iter().enumerate() {
-        store.write(&key(text), index.to_string().as_bytes(), Expected::Absent).unwrap();
+        store
+            .write(&key(text), index.to_string().as_bytes(), Expected::Absent)
+            .unwrap();
     }
     for (index, text) in keys.iter().enumerate() {
-        assert_eq!(value_of(&*place.host(), &key(text)), Some(index.to_string().into_bytes()), "{text}");
+        assert_eq!(
+            value_of(&*place.host(), &key(text)),
+            Some(index.to_string().into_bytes()),
+            "{text}"
+        );
     }
     assert_eq!(store.list(&Prefix::all()).unwrap().len(), keys.len());
     store.remove(&key("a"), Expected::Any).unwrap();
@@ -156,7 +192,7 @@ fn of_all_who_make_a_key_one_has_made_it<P: Place>() {
     let start = Barrier::new(RACERS.into());
     for round in 0..10 {
         let web = key(&format!("vms/v{round}/spec"));
-        let race = |(number, host): (u8, &Box<dyn Store>)| {
+        let race = |(number, host): (u8, &dyn Store)| {
             start.wait();
             match host.write(&web, &[number], Expected::Absent) {
                 Ok(_) => Some(number),
@@ -166,8 +202,14 @@ fn of_all_who_make_a_key_one_has_made_it<P: Place>() {
         };
         let winners: Vec<u8> = thread::scope(|scope| {
             let race = &race;
-            let racers: Vec<_> = (0..).zip(&hosts).map(|racer| scope.spawn(move || race(racer))).collect();
-            racers.into_iter().filter_map(|racer| racer.join().unwrap()).collect()
+            let racers: Vec<_> = (0..)
+                .zip(&hosts)
+                .map(|racer| scope.spawn(move || race((racer.0, &**racer.1))))
+                .collect();
+            racers
+                .into_iter()
+                .filter_map(|racer| racer.join().unwrap())
+                .collect()
         });
         assert_eq!(winners.len(), 1, "{winners:?}");
         assert_eq!(value_of(&*hosts[0], &web), Some(winners));
@@ -180,9 +222,10 @@ fn a_store_that_is_away_says_so_and_comes_back_with_everything<P: Place>() {
     let web = key("vms/web/spec");
     let first = store.write(&web, b"1", Expected::Absent).unwrap();
     let mut watch = store.watch(&Prefix::all()).unwrap();
-    assert!(matches!(watch.next(LONG).unwrap(), Seen::Everything(all) if all.len() == 1));
+    let mut view = View::default();
+    view.until(&mut *watch, &web, Some(b"1"));
     let mut presence = store.announce(&key("hosts/a"), b"a", LONG).unwrap();
-    watching::until(&mut *watch, &key("hosts/a"), Some(b"a"));
+    view.until(&mut *watch, &key("hosts/a"), Some(b"a"));
     place.go_away();
     let away = |outcome: Result<(), StoreError>, changes: bool| match outcome {
         Err(StoreError::Away { doubt, .. }) => assert!(changes || doubt == Doubt::Unchanged),
@@ -200,8 +243,10 @@ fn a_store_that_is_away_says_so_and_comes_back_with_everything<P: Place>() {
     watching::reach(&*store);
     let stored = store.read(&web).unwrap().unwrap();
     assert!(stored.value == b"1" || stored.value == b"2");
-    store.write(&web, b"3", Expected::Revision(stored.revision)).unwrap();
-    watching::until(&mut *watch, &web, Some(b"3"));
+    store
+        .write(&web, b"3", Expected::Revision(stored.revision))
+        .unwrap();
+    view.until(&mut *watch, &web, Some(b"3"));
     presence.renew().unwrap();
     assert_eq!(value_of(&*store, &key("hosts/a")), Some(b"a".to_vec()));
 }

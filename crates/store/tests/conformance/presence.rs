@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use store::limits::{PRESENCE_TTL_MAX, PRESENCE_TTL_MIN};
 use store::{Expected, Prefix, StoreError};
 
-use crate::watching::until;
+use crate::watching::View;
 use crate::{LONG, Place, expect_changed, key, value_of};
 
 pub fn a_presence_ends_when_nobody_renews_it<P: Place>() {
@@ -13,19 +13,23 @@ pub fn a_presence_ends_when_nobody_renews_it<P: Place>() {
     let (a, b) = (place.host(), place.host());
     let host = key("hosts/a");
     let mut watch = b.watch(&Prefix::all()).unwrap();
+    let mut view = View::default();
     let mut presence = a.announce(&host, b"1", PRESENCE_TTL_MIN).unwrap();
-    until(&mut *watch, &host, Some(b"1"));
+    view.until(&mut *watch, &host, Some(b"1"));
     // Nobody renews it now.
-    until(&mut *watch, &host, None);
+    view.until(&mut *watch, &host, None);
     assert_eq!(b.read(&host).unwrap(), None);
     assert_eq!(b.list(&Prefix::all()).unwrap(), []);
     // Its owner lives after all.
     presence.renew().unwrap();
-    until(&mut *watch, &host, Some(b"1"));
+    view.until(&mut *watch, &host, Some(b"1"));
     // Once more, and somebody else takes the name.
-    until(&mut *watch, &host, None);
+    view.until(&mut *watch, &host, None);
     b.write(&host, b"2", Expected::Absent).unwrap();
-    expect_changed(presence.renew(), b.read(&host).unwrap().map(|stored| stored.revision));
+    expect_changed(
+        presence.renew(),
+        b.read(&host).unwrap().map(|stored| stored.revision),
+    );
     presence.withdraw().unwrap();
     assert_eq!(value_of(&*b, &host), Some(b"2".to_vec()));
 }
@@ -35,9 +39,9 @@ pub fn a_presence_stays_while_it_is_renewed<P: Place>() {
     let (a, b) = (place.host(), place.host());
     let host = key("hosts/a");
     let mut watch = b.watch(&Prefix::all()).unwrap();
-    watch.next(LONG).unwrap();
+    let mut view = View::default();
     let mut presence = a.announce(&host, b"1", PRESENCE_TTL_MIN).unwrap();
-    until(&mut *watch, &host, Some(b"1"));
+    view.until(&mut *watch, &host, Some(b"1"));
     let begin = Instant::now();
     loop {
         // A machine that is too slow to renew in time proves nothing, and the test begins anew.

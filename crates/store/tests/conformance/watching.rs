@@ -27,6 +27,13 @@ impl View {
         }
     }
 
+    /// Waits until the watch has told that the key holds this.
+    pub fn until(&mut self, watch: &mut dyn Watch, key: &Key, value: Option<&[u8]>) {
+        while self.anew == 0 || self.keys.get(key).map(Vec::as_slice) != value {
+            self.follow(watch);
+        }
+    }
+
     /// Keeps what was seen.
     pub fn take(&mut self, seen: Seen) {
         match seen {
@@ -43,21 +50,6 @@ impl View {
                 }
             }
             Seen::Nothing => {}
-        }
-    }
-}
-
-/// Waits until a watch has told that the key holds this.
-pub fn until(watch: &mut dyn Watch, key: &Key, value: Option<&[u8]>) {
-    let mut view = View::default();
-    loop {
-        let anew = view.anew;
-        let before = view.keys.contains_key(key);
-        view.follow(watch);
-        let now = view.keys.get(key).map(Vec::as_slice);
-        let told = before || view.anew > anew;
-        if now == value && (value.is_some() || told) {
-            return;
         }
     }
 }
@@ -94,11 +86,21 @@ pub fn a_watch_begins_with_everything_and_tells_what_changes<P: Place>() {
     a.write(&other, b"not watched", Expected::Any).unwrap();
     a.write(&web, b"2", Expected::Any).unwrap();
     let stored = a.read(&web).unwrap().unwrap();
-    assert_eq!(watch.next(LONG).unwrap(), Seen::Changes(vec![Change::Written(web.clone(), stored)]));
+    assert_eq!(
+        watch.next(LONG).unwrap(),
+        Seen::Changes(vec![Change::Written(web.clone(), stored)])
+    );
     a.remove(&web, Expected::Any).unwrap();
-    assert_eq!(watch.next(LONG).unwrap(), Seen::Changes(vec![Change::Removed(web.clone())]));
+    assert_eq!(
+        watch.next(LONG).unwrap(),
+        Seen::Changes(vec![Change::Removed(web.clone())])
+    );
     a.write(&web, b"3", Expected::Absent).unwrap();
-    until(&mut *watch, &web, Some(b"3"));
+    let stored = a.read(&web).unwrap().unwrap();
+    assert_eq!(
+        watch.next(LONG).unwrap(),
+        Seen::Changes(vec![Change::Written(web, stored)])
+    );
     assert_eq!(watch.next(Duration::ZERO).unwrap(), Seen::Nothing);
 }
 
@@ -125,7 +127,10 @@ pub fn a_watch_sees_every_last_state<P: Place>() {
             })
             .collect();
         while !writers.iter().all(thread::ScopedJoinHandle::is_finished) {
-            watch.next(Duration::from_millis(10)).map(|seen| view.take(seen)).unwrap();
+            watch
+                .next(Duration::from_millis(10))
+                .map(|seen| view.take(seen))
+                .unwrap();
         }
     });
     let last = key("vms/last/spec");

@@ -1,5 +1,5 @@
-//! A writer in a process of its own, which is this test program started again with one test, `process`. It adds
-//! to one count, over and over, and says each number that it has written.
+//! A writer in a process of its own, which is this test program started again with one test, `process`. It
+//! adds to one count, over and over, and says each number that it has written.
 
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -24,7 +24,10 @@ pub fn open(address: &str) -> Box<dyn Store> {
             let (deadline_ms, endpoints) = rest.split_once(' ').unwrap();
             let endpoints: Vec<&str> = endpoints.split(' ').collect();
             let deadline = std::time::Duration::from_millis(deadline_ms.parse().unwrap());
-            let settings = Settings { deadline, ..Settings::new(&endpoints) };
+            let settings = Settings {
+                deadline,
+                ..Settings::new(&endpoints)
+            };
             Box::new(Etcd::new(settings, Etcd::PREFIX).unwrap())
         }
         _ => panic!("no place is called {address}"),
@@ -35,13 +38,21 @@ pub fn open(address: &str) -> Box<dyn Store> {
 fn process() {
     let Ok(orders) = std::env::var(ORDERS) else { return };
     let mut orders = orders.splitn(3, ' ');
-    let (name, times, address) =
-        (orders.next().unwrap(), orders.next().unwrap(), orders.next().unwrap());
+    let (name, times, address) = (
+        orders.next().unwrap(),
+        orders.next().unwrap(),
+        orders.next().unwrap(),
+    );
     let store = open(address);
     if std::env::var_os(WRITES_NOTHING).is_some() {
-        let none = Rlimit { current: Some(0), maximum: Some(0) };
+        let none = Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        };
         setrlimit(Resource::Fsize, none).unwrap();
-        let error = store.write(&key("vms/web/spec"), b"much", Expected::Any).unwrap_err();
+        let error = store
+            .write(&key("vms/web/spec"), b"much", Expected::Any)
+            .unwrap_err();
         println!("\nerror {error}");
         return;
     }
@@ -69,7 +80,9 @@ impl Writer {
         // The limit is told by a signal too, which a shell has its children ignore.
         command.env(WRITES_NOTHING, "1");
         let mut writer = Writer::start_by(&mut command, address, "none", 0);
-        writer.next("error").expect("it says an error")
+        let error = writer.next("error").expect("it says an error");
+        writer.end();
+        error
     }
 
     fn start_by(command: &mut Command, address: &str, name: &str, times: u64) -> Writer {
@@ -115,7 +128,9 @@ impl Writer {
 fn command() -> Command {
     let mut command = Command::new("sh");
     let program = std::env::current_exe().unwrap();
-    command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(program);
+    command
+        .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"])
+        .arg(program);
     command.args(["writer::process", "--exact", "--nocapture", "--test-threads=1"]);
     command
 }
