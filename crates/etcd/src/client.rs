@@ -30,7 +30,7 @@ pub struct Client {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Index of the server that has answered last.
+    /// Index of the server that is asked first: the one that has answered last, unless it has failed since.
     answers: usize,
     /// What the cluster gave for the user's password; `None`: nothing yet, or nothing that is still good.
     token: Option<String>,
@@ -233,6 +233,8 @@ impl Client {
                 }
                 Err(Failure::Unanswered(reason) | Failure::Status(Status { message: reason, .. })) => {
                     if repeat == Repeat::Never {
+                        // Whoever asks again shall not wait for the same server again.
+                        self.state().answers = (index + 1) % endpoints.len();
                         return Err(EtcdError::Unanswered {
                             endpoint: endpoint.clone(),
                             reason,
