@@ -189,8 +189,11 @@ fn absence_is_known_within_the_deadline() {
     cluster.stand(0, true);
     let begin = Instant::now();
     let error = put(&client, "a", "1", None).unwrap_err();
-    // A connection is made by the kernel, so the server may have got it.
-    assert!(matches!(error, EtcdError::Unanswered { .. }), "{error}");
+    // The kernel makes the connection, if it is in time, and then the server may have got the request.
+    assert!(
+        matches!(error, EtcdError::Away { .. } | EtcdError::Unanswered { .. }),
+        "{error}"
+    );
     let error = client.range(&Keys::One(b"a".to_vec()), 1).unwrap_err();
     assert!(matches!(error, EtcdError::Away { .. }), "{error}");
     // Far more than the deadlines, on any machine, and far less than for ever.
