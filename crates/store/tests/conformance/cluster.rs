@@ -79,11 +79,11 @@ fn a_server_that_dies_while_writers_count_loses_nothing() {
     let hosts = Hosts(address);
     count_by_threads(&hosts, 4, 30, || {
         // In the middle, by their own count. All of them have asked this server until now.
-        while view.keys.values().all(|count| sum(count) < 20) {
+        while view.keys.values().all(|count| counting::sum(count) < 20) {
             view.follow(&mut *watch);
         }
         cluster.kill(0);
-        while view.keys.values().all(|count| sum(count) < 60) {
+        while view.keys.values().all(|count| counting::sum(count) < 60) {
             view.follow(&mut *watch);
         }
         cluster.restart(0);
@@ -91,7 +91,7 @@ fn a_server_that_dies_while_writers_count_loses_nothing() {
     crate::watching::reach(&*other);
     let count = counting::read(&*other).unwrap();
     assert_eq!(count.into_values().collect::<Vec<_>>(), [30; 4]);
-    while view.keys.values().all(|count| sum(count) < 120) {
+    while view.keys.values().all(|count| counting::sum(count) < 120) {
         view.follow(&mut *watch);
     }
 }
@@ -111,13 +111,6 @@ impl Place for Hosts {
     fn go_away(&mut self) {}
 
     fn come_back(&mut self) {}
-}
-
-/// The sum at the end of a count.
-fn sum(count: &[u8]) -> u64 {
-    let text = String::from_utf8_lossy(count);
-    text.rsplit_once("sum ")
-        .map_or(0, |(_, sum)| sum.parse().unwrap())
 }
 
 #[test]

@@ -25,6 +25,7 @@ fn count() -> Key {
 /// The count, by the name of who has added; it ends with its own sum, so that a torn one is noticed.
 fn parse(value: &[u8]) -> BTreeMap<String, u64> {
     let text = str::from_utf8(value).unwrap();
+    let text = text.strip_suffix(&filler()).expect("the count is whole");
     let (body, sum) = text.rsplit_once("sum ").expect("the count is whole");
     let pairs = body.lines().map(|line| line.split_once(' ').unwrap());
     let count: BTreeMap<String, u64> = pairs
@@ -40,7 +41,17 @@ fn format(count: &BTreeMap<String, u64>) -> String {
         .map(|(name, number)| format!("{name} {number}\n"))
         .collect();
     text += &format!("sum {}", count.values().sum::<u64>());
-    text
+    text + &filler()
+}
+
+/// What makes a count long, so that writing it takes time.
+fn filler() -> String {
+    ".".repeat(50_000)
+}
+
+/// The sum of all that a count says.
+pub fn sum(value: &[u8]) -> u64 {
+    parse(value).into_values().sum()
 }
 
 pub fn read(store: &dyn Store) -> Option<BTreeMap<String, u64>> {
@@ -126,7 +137,7 @@ pub fn processes_that_count_lose_nothing<P: Place>() {
 pub fn processes_that_are_killed_leave_whole_values<P: Place>() {
     let place = P::new();
     let store = place.host();
-    for round in 0..20 {
+    for round in 0..40 {
         let name = format!("k{round}");
         let mut writer = Writer::start(&place.address(), &name, u64::MAX);
         // Each is killed at another point: after so many numbers, somewhere in the next one.
@@ -134,7 +145,7 @@ pub fn processes_that_are_killed_leave_whole_values<P: Place>() {
         for _ in 0..=round % 5 {
             said = writer.next("wrote").unwrap().parse().unwrap();
         }
-        (0..round * 7).for_each(|_| thread::yield_now());
+        (0..round * 20).for_each(|_| thread::yield_now());
         let said = writer.kill().unwrap_or(said);
         // Reading checks that the value is whole. What was said is there, and perhaps one more.
         let written = read(&*store).unwrap()[&name];
