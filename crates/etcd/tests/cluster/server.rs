@@ -104,15 +104,27 @@ impl Cluster {
         self.ask("/v3/kv/compaction", &format!("{{\"revision\":\"{revision}\"}}"));
     }
 
-    /// Asks the first server what no client of ours asks.
+    /// Asks the first server what no client of ours asks, until it has done so: one that is short of time
+    /// gives up, and may have done it all the same.
     pub fn ask(&self, path: &str, body: &str) {
+        loop {
+            let answer = self.answer(path, body);
+            let done = ["HTTP/1.0 200", "already exist", "has been compacted"];
+            if done.iter().any(|word| answer.contains(word)) {
+                return;
+            }
+            assert!(answer.starts_with("HTTP/1.0 503"), "{path}: {answer}");
+        }
+    }
+
+    fn answer(&self, path: &str, body: &str) -> String {
         let mut stream = TcpStream::connect((self.servers[0].address.as_str(), 2379)).unwrap();
         let length = body.len();
         let head = format!("POST {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n");
         stream.write_all((head + body).as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.0 200"), "{path}: {answer}");
+        answer
     }
 
     fn begin(&self, number: usize) -> Begun {
