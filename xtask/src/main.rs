@@ -97,7 +97,7 @@ fn ci() -> Result<()> {
     )?;
     cargo(
         "simulator: real machine",
-        &["run", "--release", "--quiet", "-p", "sim", "--", "machine", "20"],
+        &["run", "--release", "--quiet", "-p", "sim", "--", "machine", "200"],
     )?;
     cargo("tests", &["test", "--workspace"])
 }

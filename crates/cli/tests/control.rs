@@ -9,10 +9,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Output};
 
 use serde_json::Value;
-use site::Site;
+use site::{Running, Site};
 
 /// A firmware that waits for ever: `j .`
 const WAITS: [u32; 1] = [0x0000_006f];
@@ -22,9 +21,7 @@ impl Site {
     fn starts(&self, words: &str) -> Running {
         let flags = "--memory 16M --serial none --firmware {waits}";
         let (role, rest) = words.split_once(' ').unwrap();
-        let mut child = self.lockstep(&format!("{role} {flags} {rest}")).spawn().unwrap();
-        let errors = BufReader::new(child.stderr.take().unwrap());
-        Running { child, errors }
+        self.begins(&format!("{role} {flags} {rest}"))
     }
 
     /// A VM that runs alone, once it runs.
@@ -59,10 +56,6 @@ impl Site {
         primary.says("paired with");
         backup.says("paired with");
         (primary, backup)
-    }
-
-    fn ends(&self, words: &str) -> Ended {
-        Ended(self.lockstep(words).output().unwrap())
     }
 
     /// What the processes of a VM say in JSON.
@@ -102,52 +95,9 @@ impl Site {
     }
 }
 
-/// A process that runs a VM.
-struct Running {
-    child: Child,
-    errors: BufReader<ChildStderr>,
-}
-
 impl Running {
-    /// The next line that has these words in it.
-    fn says(&mut self, words: &str) -> String {
-        loop {
-            let mut line = String::new();
-            let length = self.errors.read_line(&mut line).unwrap();
-            assert_ne!(length, 0, "it never said `{words}`");
-            if line.contains(words) {
-                return line.trim_end().to_owned();
-            }
-        }
-    }
-
     fn gets(&self, signal: rustix::process::Signal) {
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    fn dies(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A process that has ended.
-struct Ended(Output);
-
-impl Ended {
-    /// Checks the exit code, and gives what was said on both outputs.
-    fn with(&self, code: i32) -> String {
-        let text = [&self.0.stdout[..], &self.0.stderr].concat();
-        let text = String::from_utf8(text).unwrap();
-        assert_eq!(self.0.status.code(), Some(code), "{text}");
-        text
     }
 }
 
@@ -181,7 +131,7 @@ impl Caller {
 
 #[test]
 fn all_vms_are_listed_each_with_its_state_and_why_and_the_dead_are_swept() {
-    let site = Site::new("waits", &WAITS);
+    let site = Site::new(&[("waits", &WAITS)]);
     assert!(
         site.ends("status")
             .with(0)
@@ -244,7 +194,7 @@ fn all_vms_are_listed_each_with_its_state_and_why_and_the_dead_are_swept() {
 
 #[test]
 fn programs_read_the_status_as_json() {
-    let site = Site::new("waits", &WAITS);
+    let site = Site::new(&[("waits", &WAITS)]);
     let web = site.runs("web");
     let status = site.status("web").unwrap();
     assert_eq!(status["api"], "v1");
@@ -275,7 +225,7 @@ fn programs_read_the_status_as_json() {
 
 #[test]
 fn a_pair_is_protected_until_its_backup_dies_and_says_why_it_is_not() {
-    let site = Site::new("waits", &WAITS);
+    let site = Site::new(&[("waits", &WAITS)]);
     let (primary, backup) = site.pair();
     let both = site.statuses("web");
     let mut roles: Vec<&str> = both
@@ -315,7 +265,7 @@ fn a_pair_is_protected_until_its_backup_dies_and_says_why_it_is_not() {
 
 #[test]
 fn a_backup_is_dismissed_with_consent_and_the_guest_runs_on() {
-    let site = Site::new("waits", &WAITS);
+    let site = Site::new(&[("waits", &WAITS)]);
     let (mut primary, mut backup) = site.pair();
     let text = site.ends("unprotect web").with(2);
     assert!(
@@ -340,7 +290,7 @@ fn a_backup_is_dismissed_with_consent_and_the_guest_runs_on() {
 
 #[test]
 fn orders_to_a_pair_reach_its_live_half_and_hold_for_both() {
-    let site = Site::new("waits", &WAITS);
+    let site = Site::new(&[("waits", &WAITS)]);
     let (mut primary, mut backup) = site.pair();
     assert_eq!(site.ends("reset web --yes").with(0), "web is reset\n");
     primary.says("the guest's reset button is pressed, as told");
@@ -351,7 +301,7 @@ fn orders_to_a_pair_reach_its_live_half_and_hold_for_both() {
 
 #[test]
 fn a_guest_is_stopped_by_its_plug_alone_and_reset_and_both_only_with_consent() {
-    let site = Site::new("waits", &WAITS);
+    let site = Site::new(&[("waits", &WAITS)]);
     let mut web = site.runs("web");
     let text = site.ends("stop web").with(4);
     assert!(text.contains("since its board has no power button"), "{text}");
@@ -379,7 +329,7 @@ fn a_guest_is_stopped_by_its_plug_alone_and_reset_and_both_only_with_consent() {
 
 #[test]
 fn a_backup_of_a_vm_that_cannot_have_one_is_refused_with_what_is_missing() {
-    let site = Site::new("waits", &WAITS);
+    let site = Site::new(&[("waits", &WAITS)]);
     let web = site.runs("web");
     let text = site.ends("status web").with(0);
     assert!(
@@ -444,7 +394,7 @@ fn runs_on(site: &Site, name: &str) {
 
 #[test]
 fn a_guest_is_paused_until_it_is_told_to_run_on() {
-    let site = Site::new("waits", &WAITS);
+    let site = Site::new(&[("waits", &WAITS)]);
     let mut web = site.runs("web");
     assert_eq!(site.status("web").unwrap()["paused_since_wall_ns"], Value::Null);
     let text = site.ends("pause web").with(0);
@@ -474,7 +424,7 @@ fn a_guest_is_paused_until_it_is_told_to_run_on() {
 
 #[test]
 fn a_pair_is_paused_and_whoever_goes_on_with_the_guest_has_it_stand() {
-    let site = Site::new("waits", &WAITS);
+    let site = Site::new(&[("waits", &WAITS)]);
     let (mut primary, mut backup) = site.pair();
     site.ends("pause web").with(0);
     backup.says("the guest is paused, as told");
@@ -513,7 +463,7 @@ fn a_pair_is_paused_and_whoever_goes_on_with_the_guest_has_it_stand() {
 
 #[test]
 fn a_backup_is_dismissed_from_a_paused_guest_and_both_can_be_undone() {
-    let site = Site::new("waits", &WAITS);
+    let site = Site::new(&[("waits", &WAITS)]);
     let (primary, mut backup) = site.pair();
     site.ends("pause web").with(0);
     let text = site.ends("protection suspend web").with(2);
@@ -588,7 +538,7 @@ fn a_backup_is_dismissed_from_a_paused_guest_and_both_can_be_undone() {
 
 #[test]
 fn events_are_given_to_the_last_as_they_happen() {
-    let site = Site::new("waits", &WAITS);
+    let site = Site::new(&[("waits", &WAITS)]);
     let _web = site.runs("web");
     let mut follower = site.lockstep("events web --follow").spawn().unwrap();
     let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
@@ -612,7 +562,7 @@ fn events_are_given_to_the_last_as_they_happen() {
 
 #[test]
 fn a_request_that_comes_again_is_not_done_twice() {
-    let site = Site::new("waits", &WAITS);
+    let site = Site::new(&[("waits", &WAITS)]);
     let _web = site.runs("web");
     let request = r#"{"id":"5eed","do":"reset"}"#;
     let first = site.calls("web").asks(request);
@@ -628,7 +578,7 @@ fn a_request_that_comes_again_is_not_done_twice() {
 
 #[test]
 fn whoever_sends_garbage_is_told_so_and_sent_away() {
-    let site = Site::new("waits", &WAITS);
+    let site = Site::new(&[("waits", &WAITS)]);
     let _web = site.runs("web");
     let long = [b'x'; 64 << 10];
     let nested = format!("{}\n", "[".repeat(4000));
@@ -658,7 +608,7 @@ fn whoever_sends_garbage_is_told_so_and_sent_away() {
 
 #[test]
 fn no_number_of_callers_keeps_anybody_from_asking() {
-    let site = Site::new("waits", &WAITS);
+    let site = Site::new(&[("waits", &WAITS)]);
     let web = site.runs("web");
     // Some say nothing, some half of something, some ask and never read.
     let (_, path) = &site.sockets()[0];
@@ -690,7 +640,7 @@ fn no_number_of_callers_keeps_anybody_from_asking() {
 
 #[test]
 fn a_follower_that_never_reads_holds_nobody_up() {
-    let site = Site::new("waits", &WAITS);
+    let site = Site::new(&[("waits", &WAITS)]);
     let _web = site.runs("web");
     let mut followers: Vec<Caller> = (0..17).map(|_| site.calls("web")).collect();
     let mut refused = 0;
@@ -713,7 +663,7 @@ fn a_follower_that_never_reads_holds_nobody_up() {
 
 #[test]
 fn a_process_that_is_stopped_is_unknown_and_comes_back() {
-    let site = Site::new("waits", &WAITS);
+    let site = Site::new(&[("waits", &WAITS)]);
     let web = site.runs("web");
     web.gets(rustix::process::Signal::STOP);
     // All of its threads stand once the kernel says that it is stopped.
@@ -731,7 +681,7 @@ fn a_process_that_is_stopped_is_unknown_and_comes_back() {
 
 #[test]
 fn only_the_user_of_a_vm_may_ask_it_and_who_is_asked_is_in_the_sandbox() {
-    let site = Site::new("waits", &WAITS);
+    let site = Site::new(&[("waits", &WAITS)]);
     let web = site.runs("web");
     let tasks = std::fs::read_dir(format!("/proc/{}/task", web.child.id())).unwrap();
     let threads: Vec<String> = tasks
@@ -749,7 +699,7 @@ fn only_the_user_of_a_vm_may_ask_it_and_who_is_asked_is_in_the_sandbox() {
 
 #[test]
 fn without_home_and_runtime_directory_vms_are_found_in_this_users_own() {
-    let site = Site::new("waits", &WAITS);
+    let site = Site::new(&[("waits", &WAITS)]);
     let name = format!("control-test-{}", std::process::id());
     let bare = |words: &str| {
         let mut command = site.lockstep(words);

@@ -8,10 +8,10 @@ mod site;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use site::Site;
+use site::{Ended, Running, Site};
 
 /// A firmware that writes to each page of 12 MiB of its memory, and then counts in its memory and prints each
 /// number, as eight letters from A to P for the digits of its hexadecimal form:
@@ -72,12 +72,7 @@ const COUNTS: [u32; 24] = [
 impl Site {
     /// A process of these words that runs web, with its console in the file `console`.
     fn starts(&self, words: &str, console: &str) -> Running {
-        let mut child = self
-            .lockstep(&format!("{words} --serial {{{console}}}"))
-            .spawn()
-            .unwrap();
-        let errors = BufReader::new(child.stderr.take().unwrap());
-        Running { child, errors }
+        self.begins(&format!("{words} --serial {{{console}}}"))
     }
 
     /// A VM that runs alone and has printed something.
@@ -108,10 +103,6 @@ impl Site {
         }
     }
 
-    fn ends(&self, words: &str) -> Ended {
-        Ended(self.lockstep(words).output().unwrap())
-    }
-
     /// The names in the site's directory that begin so.
     fn names(&self, begin: &str) -> Vec<String> {
         let entries = std::fs::read_dir(self.path("")).unwrap();
@@ -138,51 +129,6 @@ fn number(line: &str) -> u32 {
         assert!((b'A'..=b'P').contains(&letter), "{line}");
         number << 4 | u32::from(letter - b'A')
     })
-}
-
-/// A process that runs a VM.
-struct Running {
-    child: Child,
-    errors: BufReader<ChildStderr>,
-}
-
-impl Running {
-    /// The next line that has these words in it.
-    fn says(&mut self, words: &str) -> String {
-        loop {
-            let mut line = String::new();
-            let length = self.errors.read_line(&mut line).unwrap();
-            assert_ne!(length, 0, "it never said `{words}`");
-            if line.contains(words) {
-                return line.trim_end().to_owned();
-            }
-        }
-    }
-
-    fn dies(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A process that has ended.
-struct Ended(Output);
-
-impl Ended {
-    /// Checks the exit code, and gives what was said on both outputs.
-    fn with(&self, code: i32) -> String {
-        let text = [&self.0.stdout[..], &self.0.stderr].concat();
-        let text = String::from_utf8(text).unwrap();
-        assert_eq!(self.0.status.code(), Some(code), "{text}");
-        text
-    }
 }
 
 /// A connection to a control socket.
@@ -238,7 +184,7 @@ fn follows(before: &[u32], after: &[u32]) {
 
 #[test]
 fn a_vm_that_dies_goes_on_from_its_snapshot_and_can_be_kept_again() {
-    let site = Site::new("counts", &COUNTS);
+    let site = Site::new(&[("counts", &COUNTS)]);
     let mut web = site.runs("", "first");
     let text = site.ends("snapshot web {kept}").with(0);
     assert!(
@@ -279,7 +225,7 @@ fn a_vm_that_dies_goes_on_from_its_snapshot_and_can_be_kept_again() {
 
 #[test]
 fn what_is_there_is_kept_and_what_makes_no_sense_is_refused() {
-    let site = Site::new("counts", &COUNTS);
+    let site = Site::new(&[("counts", &COUNTS)]);
     assert!(
         site.ends("snapshot web {kept}")
             .with(5)
@@ -324,7 +270,7 @@ fn what_is_there_is_kept_and_what_makes_no_sense_is_refused() {
 
 #[test]
 fn whoever_goes_or_dies_leaves_neither_a_file_nor_a_trace_in_the_guest() {
-    let site = Site::new("counts", &COUNTS);
+    let site = Site::new(&[("counts", &COUNTS)]);
     let mut web = site.runs("", "console");
     // A caller that hangs up in the middle.
     let mut caller = site.calls();
@@ -377,7 +323,7 @@ fn whoever_goes_or_dies_leaves_neither_a_file_nor_a_trace_in_the_guest() {
 
 #[test]
 fn disks_are_kept_by_a_hook_while_they_are_quiet() {
-    let site = Site::new("counts", &COUNTS);
+    let site = Site::new(&[("counts", &COUNTS)]);
     std::fs::write(site.path("disk"), vec![7; 8192]).unwrap();
     let web = site.runs("--disk {disk}", "console");
     let text = site.ends("snapshot web {plain}").with(0);
@@ -440,7 +386,7 @@ fn disks_are_kept_by_a_hook_while_they_are_quiet() {
 
 #[test]
 fn both_halves_of_a_pair_give_one_and_a_vm_with_an_arbiter_claims_an_epoch() {
-    let site = Site::new("counts", &COUNTS);
+    let site = Site::new(&[("counts", &COUNTS)]);
     let half = |role: &str, address: &str, console: &str| {
         site.starts(
             &format!(
@@ -483,7 +429,7 @@ fn both_halves_of_a_pair_give_one_and_a_vm_with_an_arbiter_claims_an_epoch() {
 
 #[test]
 fn a_file_that_is_no_snapshot_or_is_damaged_is_told_in_a_sentence() {
-    let site = Site::new("counts", &COUNTS);
+    let site = Site::new(&[("counts", &COUNTS)]);
     let web = site.runs("", "console");
     site.ends("snapshot web {kept}").with(0);
     web.dies();

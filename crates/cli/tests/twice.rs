@@ -3,9 +3,11 @@
 //!
 //! The processes are real, with directories of this host's locks and an arbiter of their own.
 
-use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+mod site;
+
+use std::io::Read;
+
+use site::{Ended, Running, Site};
 
 /// A firmware that waits for ever: `j .`
 const WAITS: [u32; 1] = [0x0000_006f];
@@ -14,53 +16,20 @@ const WAITS: [u32; 1] = [0x0000_006f];
 const GOES_OFF: [u32; 5] = [0x0010_02b7, 0x0000_5337, 0x5553_0313, 0x0062_a023, 0x0000_006f];
 
 /// The files of a VM called web, and the hosts' shared directory.
-struct Site(tempfile::TempDir);
+fn site() -> Site {
+    Site::new(&[("waits", &WAITS), ("goes-off", &GOES_OFF)])
+}
 
 impl Site {
-    fn new() -> Site {
-        let site = Site(tempfile::tempdir().unwrap());
-        std::fs::create_dir(site.path("arbiter")).unwrap();
-        std::fs::create_dir(site.path("run")).unwrap();
-        for (name, words) in [("waits", &WAITS[..]), ("goes-off", &GOES_OFF[..])] {
-            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-            std::fs::write(site.path(name), bytes).unwrap();
-        }
-        site
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
     fn flag(&self) -> String {
         format!("--arbiter {}", self.path("arbiter").display())
-    }
-
-    /// `lockstep` with these words; a word in braces is a path of the site.
-    fn lockstep(&self, words: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lockstep"));
-        for word in words.split_whitespace() {
-            match word.strip_prefix('{').and_then(|word| word.strip_suffix('}')) {
-                Some(name) => command.arg(self.path(name)),
-                None => command.arg(word),
-            };
-        }
-        command
-            .env("XDG_RUNTIME_DIR", self.path("run"))
-            .env_remove("RUST_LOG")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
     }
 
     /// A process that runs a VM, once it runs.
     fn runs(&self, words: &str) -> Running {
         let words =
             format!("run --memory 16M --serial none --firmware {{waits}} --events {{events}} {words}");
-        let mut child = self.lockstep(&words).spawn().unwrap();
-        let errors = BufReader::new(child.stderr.take().unwrap());
-        let running = Running { child, errors };
+        let running = self.begins(&words);
         // The first event is written when the guest begins.
         while std::fs::read_to_string(self.path("events")).is_ok_and(|text| text.is_empty())
             || !self.path("events").exists()
@@ -72,17 +41,11 @@ impl Site {
 
     /// The two halves of a pair of the VM web, primary first, once they are a pair.
     fn pair(&self) -> (Running, Running) {
-        let key = self.path("key");
-        std::fs::write(&key, "11".repeat(32)).unwrap();
-        std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let half = |role: &str, address: &str| {
-            let words = format!(
+            self.begins(&format!(
                 "{role} --memory 16M --serial none --firmware {{waits}} --name web --arbiter {{arbiter}} \
                  --key {{key}} --backup {address} --timeout-ms 1000"
-            );
-            let mut child = self.lockstep(&words).spawn().unwrap();
-            let errors = BufReader::new(child.stderr.take().unwrap());
-            Running { child, errors }
+            ))
         };
         let mut backup = half("backup", "127.0.0.1:0");
         let listens = backup.says("waiting for the primary on ");
@@ -99,10 +62,6 @@ impl Site {
         ))
     }
 
-    fn ends(&self, words: &str) -> Ended {
-        Ended(self.lockstep(words).output().unwrap())
-    }
-
     /// What an end in the arbiter's directory says.
     fn why(&self, epoch: u64) -> Option<String> {
         let path = self.path("arbiter").join(format!("web.{epoch:020}.end"));
@@ -112,39 +71,13 @@ impl Site {
     }
 }
 
-/// A process that runs a VM.
-struct Running {
-    child: Child,
-    errors: BufReader<ChildStderr>,
-}
-
 impl Running {
     fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// The next line that has these words in it.
-    fn says(&mut self, words: &str) -> String {
-        loop {
-            let mut line = String::new();
-            assert_ne!(
-                self.errors.read_line(&mut line).unwrap(),
-                0,
-                "it never said `{words}`"
-            );
-            if line.contains(words) {
-                return line.trim_end().to_owned();
-            }
-        }
-    }
-
     fn gets(&self, signal: rustix::process::Signal) {
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    fn dies(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
     }
 
     /// The first signal says that the guest cannot be asked, the second pulls the plug.
@@ -158,25 +91,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A process that has ended.
-struct Ended(Output);
-
 impl Ended {
-    /// Checks the exit code, and gives what was said on both outputs.
-    fn with(&self, code: i32) -> String {
-        let text = [&self.0.stdout[..], &self.0.stderr].concat();
-        let text = String::from_utf8(text).unwrap();
-        assert_eq!(self.0.status.code(), Some(code), "{text}");
-        text
-    }
-
     fn is_refused(&self, parts: &[&str]) {
         let text = self.with(4);
         for part in parts {
@@ -187,7 +102,7 @@ impl Ended {
 
 #[test]
 fn a_vm_with_an_arbiter_is_not_started_while_it_runs_with_a_disk_or_without() {
-    let site = Site::new();
+    let site = site();
     std::fs::write(site.path("disk"), vec![0; 8192]).unwrap();
     for (disk, epoch) in [("", 1), (" --disk {disk}", 2)] {
         let _ = std::fs::remove_file(site.path("events"));
@@ -202,9 +117,6 @@ fn a_vm_with_an_arbiter_is_not_started_while_it_runs_with_a_disk_or_without() {
             "stop it there, or, if that host is surely off, `lockstep release web --epoch {epoch} {}`",
             site.flag()
         );
-        let key = site.path("key");
-        std::fs::write(&key, "11".repeat(32)).unwrap();
-        std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let pair =
             "primary --memory 16M --serial none --firmware {goes-off} --backup 127.0.0.1:1 --key {key} ";
         for second in [
@@ -230,7 +142,7 @@ fn a_vm_with_an_arbiter_is_not_started_while_it_runs_with_a_disk_or_without() {
 
 #[test]
 fn a_pair_owns_its_vm_through_a_failover_until_its_guest_is_off() {
-    let site = Site::new();
+    let site = site();
     let (primary, mut backup) = site.pair();
     let words = "--name web --arbiter {arbiter}";
     let owner = format!(
@@ -269,7 +181,7 @@ fn a_pair_owns_its_vm_through_a_failover_until_its_guest_is_off() {
 
 #[test]
 fn a_pair_whose_guest_goes_off_frees_its_vm() {
-    let site = Site::new();
+    let site = site();
     std::fs::copy(site.path("goes-off"), site.path("waits")).unwrap();
     let (mut primary, mut backup) = site.pair();
     for half in [&mut primary, &mut backup] {
@@ -282,7 +194,7 @@ fn a_pair_whose_guest_goes_off_frees_its_vm() {
 
 #[test]
 fn a_vm_whose_process_was_killed_on_this_host_is_started_again_after_a_wait_for_its_backup() {
-    let site = Site::new();
+    let site = site();
     let first = site.runs("--name web --arbiter {arbiter}");
     let pid = first.pid();
     first.dies();
@@ -298,7 +210,7 @@ fn a_vm_whose_process_was_killed_on_this_host_is_started_again_after_a_wait_for_
 
 #[test]
 fn a_vm_that_may_run_on_another_host_is_started_only_after_a_release() {
-    let site = Site::new();
+    let site = site();
     std::fs::write(site.path("disk"), vec![0; 8192]).unwrap();
     let words = "--name web --arbiter {arbiter} --disk {disk}";
     site.runs(words).dies();
@@ -351,7 +263,7 @@ fn a_vm_that_may_run_on_another_host_is_started_only_after_a_release() {
 
 #[test]
 fn a_vm_that_lives_on_this_host_is_not_released() {
-    let site = Site::new();
+    let site = site();
     let first = site.runs("--name web --arbiter {arbiter}");
     let lives = format!("(pid {}, since 20", first.pid());
     site.ends("release web --epoch 1 --yes --arbiter {arbiter}")
@@ -365,7 +277,7 @@ fn a_vm_that_lives_on_this_host_is_not_released() {
 
 #[test]
 fn a_vm_that_an_earlier_version_has_claimed_is_started_only_after_a_release() {
-    let site = Site::new();
+    let site = site();
     let claim = site.path("arbiter").join(format!("web.{:020}.claim", 7));
     let text = format!("lockstep claim 1\nvm web\nepoch 7\nowner {:032x}\n", 5);
     std::fs::write(claim, text).unwrap();
@@ -380,7 +292,7 @@ fn a_vm_that_an_earlier_version_has_claimed_is_started_only_after_a_release() {
 
 #[test]
 fn an_arbiter_that_is_not_there_is_said_so_and_nothing_runs() {
-    let site = Site::new();
+    let site = site();
     let text = site.starts("--name web --arbiter {none}").with(1);
     assert!(
         text.contains("none cannot be written; it must exist on storage that both hosts share"),
@@ -390,7 +302,7 @@ fn an_arbiter_that_is_not_there_is_said_so_and_nothing_runs() {
 
 #[test]
 fn without_an_arbiter_a_vm_with_a_name_of_its_own_runs_once_on_a_host() {
-    let site = Site::new();
+    let site = site();
     std::fs::write(site.path("vm.toml"), "name = \"web\"\n").unwrap();
     for words in ["--name web", "{vm.toml}"] {
         let _ = std::fs::remove_file(site.path("events"));
@@ -411,7 +323,7 @@ fn without_an_arbiter_a_vm_with_a_name_of_its_own_runs_once_on_a_host() {
 
 #[test]
 fn vms_without_a_name_may_run_beside_each_other_but_not_on_one_disk() {
-    let site = Site::new();
+    let site = site();
     std::fs::write(site.path("disk"), vec![0; 8192]).unwrap();
     let first = site.runs("--disk {disk}");
     site.starts("").with(0);

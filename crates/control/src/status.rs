@@ -100,8 +100,8 @@ impl Status {
     /// Is all as it should be with the VM's protection, as far as somebody has asked for it?
     #[must_use]
     pub fn is_as_wanted(&self) -> bool {
-        use StateWord::{Off, Protected, Unprotected};
-        matches!(self.protection.state, Protected | Unprotected | Off)
+        use StateWord::{Off, Protected, Suspended, Unprotected};
+        matches!(self.protection.state, Protected | Suspended | Unprotected | Off)
     }
 }
 

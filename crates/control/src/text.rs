@@ -17,6 +17,8 @@ fn sign(state: StateWord, utf8: bool) -> &'static str {
         (StateWord::Starting, false) => ">",
         (StateWord::NeedsBackup, true) => "▲",
         (StateWord::NeedsBackup, false) => "!",
+        (StateWord::Suspended, true) => "‖",
+        (StateWord::Suspended, false) => "=",
         (StateWord::Unprotected, true) => "○",
         (StateWord::Unprotected, false) => "o",
         (StateWord::Off, true) => "■",

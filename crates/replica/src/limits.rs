@@ -42,6 +42,10 @@ pub const LEAVE_PATIENCE: Span = Span::from_ms(5_000);
 /// How long a primary that is to hand the VM over waits until no request is at a disk, the backup is close
 /// and the arbiter answers (FT 3.3-d). The guest runs meanwhile. Then the primary stays what it is.
 pub const HAND_OVER_PATIENCE: Span = Span::from_ms(2_000);
+/// Lag of the backup up to which its primary stops to hand over: the guest stands until that is made up.
+pub const HAND_OVER_LAG: Span = Span::from_ms(5);
+/// How long a primary waits for its backup to be so close. Then [`LAG_TARGET`] is close enough.
+pub const HAND_OVER_LAG_PATIENCE: Span = Span::from_ms(1_000);
 /// The timeout, divided by this, is how much sooner than the timeout a lease ends: clocks may differ.
 pub const LEASE_MARGIN_PART: u64 = 8;
 /// Before the first message of a new peer, silence may last this many timeouts: the peer still starts.

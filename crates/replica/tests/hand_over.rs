@@ -3,7 +3,7 @@
 mod world;
 
 use machine::Input;
-use replica::{Epoch, Event, Halt, News, PeerId, RoleName};
+use replica::{Epoch, Event, Halt, News, PeerId, RoleName, limits};
 use world::{A, B, World, ms, same_state};
 
 fn roles(world: &World) -> (RoleName, RoleName) {
@@ -103,6 +103,26 @@ fn no_request_is_at_a_disk_when_the_vm_is_handed_over_and_the_guest_runs_until_t
     world.run_for(ms(30));
     assert_eq!(world.process(A).disk_log.len(), 1);
     assert_eq!(world.process(B).disk_log.len(), 1, "the other one is B's");
+    assert_eq!(world.disk.len(), 2);
+}
+
+#[test]
+fn requests_go_to_the_disk_until_the_backup_is_close() {
+    // FT 3.3-c: the guest's clients wait for what is held back.
+    let mut world = World::running_pair();
+    let slices = std::mem::take(&mut world.slices[B]);
+    let lag = |world: &World| world.process(A).node.metrics().lag;
+    world.frame(A, b"w1");
+    world.until("the backup is behind", |world| lag(world) > limits::HAND_OVER_LAG);
+    world.deliver(A, Event::HandOver);
+    world.frame(A, b"w2");
+    world.run_for(ms(20));
+    assert_eq!(roles(&world), (RoleName::Primary, RoleName::Backup));
+    assert!(lag(&world) < limits::LAG_TARGET);
+    assert_eq!(world.process(A).disk_log.len(), 2);
+    world.slices[B] = slices;
+    world.until("B is live", |world| world.process(B).live.is_some());
+    world.run_for(ms(30));
     assert_eq!(world.disk.len(), 2);
 }
 

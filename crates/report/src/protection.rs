@@ -30,6 +30,9 @@ pub enum StateWord {
     Starting,
     /// The VM has lost its backup or has none though one was wanted, and nothing is under way.
     NeedsBackup,
+    /// The VM's operator wants no backup for now. Only an agent says this, who keeps that wish: a process
+    /// says `unprotected`, with the reason `suspended`.
+    Suspended,
     /// Nobody has asked for a backup.
     Unprotected,
     /// The guest is off, or this process runs it no more.
@@ -48,6 +51,7 @@ impl StateWord {
             StateWord::Protected => "protected",
             StateWord::Starting => "starting",
             StateWord::NeedsBackup => "needs-backup",
+            StateWord::Suspended => "suspended",
             StateWord::Unprotected => "unprotected",
             StateWord::Off => "off",
             StateWord::Standing => "standing",
@@ -108,6 +112,39 @@ pub enum FlagWord {
     Paused,
     /// The arbiter does not answer.
     ArbiterAway,
+    /// Outputs wait long for the backup. Only an agent says this and what follows.
+    SlowOutputs,
+    /// The two halves reach each other by one way only.
+    OnePath,
+    /// No host is left that could take a backup after a failure.
+    NoSpareHost,
+    /// A write that is under way may land on a disk after a takeover.
+    Unfenced,
+    /// What the halves say to each other is not encrypted.
+    Insecure,
+    /// The two halves are of different builds.
+    Skewed,
+}
+
+impl FlagWord {
+    /// The word as it stands in the format.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FlagWord::Behind => "behind",
+            FlagWord::Throttled => "throttled",
+            FlagWord::DiskTrouble => "disk-trouble",
+            FlagWord::Panicked => "panicked",
+            FlagWord::Paused => "paused",
+            FlagWord::ArbiterAway => "arbiter-away",
+            FlagWord::SlowOutputs => "slow-outputs",
+            FlagWord::OnePath => "one-path",
+            FlagWord::NoSpareHost => "no-spare-host",
+            FlagWord::Unfenced => "unfenced",
+            FlagWord::Insecure => "insecure",
+            FlagWord::Skewed => "skewed",
+        }
+    }
 }
 
 /// Why something is not as it should be.
@@ -397,7 +434,7 @@ impl Guarding {
                     reasons.push(Reason::new("clone-failed", sentence));
                 }
             }
-            StateWord::Protected | StateWord::Unknown => {}
+            StateWord::Protected | StateWord::Suspended | StateWord::Unknown => {}
         }
         reasons
     }

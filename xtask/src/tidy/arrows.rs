@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("report", &["arbiter", "disk", "link", "os", "replica", "machine"]),
     ("console", &["report", "os", "replica"]),
     ("control", &["os", "replica", "report"]),
+    ("plan", &["report", "messages"]),
     ("profile", &["report", "hart"]),
     (
         "host",
@@ -64,7 +65,9 @@ const PURE: &[&str] = &[
 ];
 
 /// The deterministic crates: those below the real world.
-pub const DETERMINISTIC: &[&str] = &["hart", "machine", "vmlog", "messages", "replica", "toy", "sim"];
+pub const DETERMINISTIC: &[&str] = &[
+    "hart", "machine", "vmlog", "messages", "replica", "toy", "sim", "plan",
+];
 
 pub fn check(files: &[File], findings: &mut Vec<Finding>) -> Result<()> {
     let names: Vec<&str> = ARROWS.iter().map(|(name, _)| *name).collect();

@@ -2,13 +2,12 @@
 //!
 //! Both sides run at much the same speed, so a guest that fills its processor would never be caught up with:
 //! it is slowed down, by little and only while the lag does not shrink. The owner asks before each slice
-//! whether the guest must rest. What the guest computes never depends on it.
+//! how much of its time the guest may run. What the guest computes never depends on it.
 //!
 //! Catching up ends, whatever the lag does: within [`limits::CATCH_UP_LONGEST`], and within
 //! [`limits::CATCH_UP_IN_VAIN`] if the apprentice never comes closer.
 
 use crate::limits;
-use crate::peer::rest::Rest;
 use messages::time::Time;
 
 /// The share of its time in which the guest may run, while an apprentice catches up.
@@ -25,8 +24,6 @@ pub struct CatchUp {
     /// The lag then, in steps. Only with a tenth less than this the apprentice has come closer: a lag that
     /// goes up and down comes to no end.
     then: u64,
-    /// How long the guest rests after each slice.
-    rest: Rest,
 }
 
 impl CatchUp {
@@ -39,7 +36,6 @@ impl CatchUp {
             looked: now,
             moved: now,
             then: lag,
-            rest: Rest::default(),
         }
     }
 
@@ -73,22 +69,6 @@ impl CatchUp {
         let is_slowest = self.permille == limits::CATCH_UP_PERMILLE_MIN;
         let in_vain = is_slowest && now.since(self.moved) >= limits::CATCH_UP_PATIENCE;
         in_vain || now.since(self.since) >= limits::CATCH_UP_LONGEST
-    }
-
-    /// Notes that a slice begins now.
-    pub fn on_slice(&mut self, now: Time) {
-        self.rest.on_slice(now);
-    }
-
-    /// Takes the time, the end of the last slice: its length says how long the guest rests after it.
-    pub fn look(&mut self, now: Time) {
-        self.rest.look(now, self.permille);
-    }
-
-    /// Until when the guest must rest; `None`: it may run.
-    #[must_use]
-    pub fn rest(&self) -> Option<Time> {
-        self.rest.until()
     }
 
     /// The share of its time in which the guest may run, in thousandths.
@@ -215,18 +195,5 @@ mod tests {
             assert!(!catch_up.is_hopeless(ms(at)), "{at}");
         }
         assert_eq!(catch_up.permille(), 1000);
-    }
-
-    #[test]
-    fn a_slowed_guest_rests_in_proportion() {
-        let ms = |ms| Time(Span::from_ms(ms).0);
-        let mut catch_up = CatchUp::new(ms(0), 1000);
-        catch_up.on_lag(ms(5_000), 1000, false);
-        assert_eq!(catch_up.permille(), 900);
-        catch_up.on_slice(ms(6_000));
-        catch_up.look(ms(6_009));
-        assert_eq!(catch_up.rest(), Some(ms(6_010)));
-        catch_up.look(ms(6_010));
-        assert_eq!(catch_up.rest(), None);
     }
 }

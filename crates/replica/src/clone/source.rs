@@ -17,6 +17,7 @@ use crate::mutation::Mutation;
 use crate::options::PairOptions;
 use crate::peer::follower::Follower;
 use crate::peer::handshake::{Handshake, HandshakeAction, HandshakeEvent};
+use crate::peer::rest::Rest;
 use crate::roles::call::{Call, send};
 use crate::{limits, mutation};
 use messages::message::Message;
@@ -92,10 +93,10 @@ pub struct Source {
     rate: Option<u64>,
     /// Since when frames of the log wait because the apprentice has no room for them; `None`: none do.
     crowded: Option<Time>,
+    /// How long the guest rests after each slice.
+    rest: Rest,
     /// When the guest was cut, until the next call of the node shows how long that took.
     cut_at: Option<Time>,
-    /// Since when the guest stands because hardly more pages can be kept; `None`: it does not.
-    stands: Option<Time>,
     /// Is the next digest of the log to be taken as soon as none has begun that has not ended?
     wants_digest: bool,
     /// Digests since the cut that the apprentice has found equal.
@@ -134,8 +135,8 @@ impl Source {
             blocked: None,
             rate: None,
             crowded: None,
+            rest: Rest::default(),
             cut_at: None,
-            stands: None,
             wants_digest: false,
             digests: 0,
             owes_word: None,
@@ -275,6 +276,7 @@ impl Source {
 
     fn enter(&mut self, call: &mut Call<'_>, stage: Stage, phase: Phase) {
         self.stage = stage;
+        self.rest = Rest::default();
         self.since = call.now;
         self.tell(call, phase);
     }
@@ -322,22 +324,12 @@ impl Source {
     /// run.
     #[must_use]
     pub fn rest(&self) -> Option<Time> {
-        match &self.stage {
-            Stage::Sealing(standing) => standing.rest(),
-            Stage::Following { catch_up } => catch_up.as_ref().and_then(CatchUp::rest),
-            _ => None,
-        }
+        self.rest.until()
     }
 
     /// Notes that a slice of the guest begins now.
     pub fn on_slice(&mut self, now: Time) {
-        match &mut self.stage {
-            Stage::Sealing(standing) => standing.on_slice(now),
-            Stage::Following {
-                catch_up: Some(catch_up),
-            } => catch_up.on_slice(now),
-            _ => {}
-        }
+        self.rest.on_slice(now);
     }
 
     /// Does the apprentice follow so closely that the next entry may make it a member? `released`: how many

@@ -9,14 +9,11 @@
 
 use crate::guest::Guest;
 use crate::limits;
-use crate::peer::rest::Rest;
 use messages::time::{Span, Time};
 
 /// How slowly the guest runs, and for how long it has stood, since so much of the clone had left.
 #[derive(Debug, Default)]
 pub struct Standing {
-    /// How long the guest rests after each slice.
-    rest: Rest,
     /// Since when the guest stands, as far as that is not counted in `stood`; `None`: it runs.
     since: Option<Time>,
     /// How long it has stood since `then`.
@@ -40,26 +37,6 @@ impl Standing {
             self.whole.0 += now.since(since).0;
         }
         self.since = stands.then_some(now);
-    }
-
-    /// Takes the time, the end of the last slice, and the room that is left for kept pages, of so much in
-    /// all: the guest rests now if too little is left. Gives the share of its time in which it may run, in
-    /// thousandths.
-    pub fn slow_down(&mut self, now: Time, left: u32, room: u32) -> u32 {
-        let permille = share(left, room);
-        self.rest.look(now, permille);
-        permille
-    }
-
-    /// Notes that a slice begins now.
-    pub fn on_slice(&mut self, now: Time) {
-        self.rest.on_slice(now);
-    }
-
-    /// Until when the guest must rest; `None`: it may run.
-    #[must_use]
-    pub fn rest(&self) -> Option<Time> {
-        self.rest.until()
     }
 
     /// Does the guest stand now?
@@ -88,9 +65,11 @@ pub fn frozen_room<G: Guest>() -> u32 {
     room.max(2 * limits::FROZEN_RESERVE)
 }
 
-/// The share of its time in which a guest may run, in thousandths: as much as the share of the room that is
-/// left, and at least [`limits::SEAL_PERMILLE_MIN`], down to where it would have to stand.
-fn share(left: u32, room: u32) -> u32 {
+/// The share of its time in which a guest may run, in thousandths, with this room left for kept pages of so
+/// much in all: as much as the share of the room that is left, and at least [`limits::SEAL_PERMILLE_MIN`],
+/// down to where it would have to stand.
+#[must_use]
+pub fn share(left: u32, room: u32) -> u32 {
     let above = |pages: u32| u64::from(pages.saturating_sub(limits::FROZEN_RESERVE));
     let share = (above(left) * 1000).checked_div(above(room)).unwrap_or(1000);
     u32::try_from(share.min(1000)).map_or(1000, |share| share.max(limits::SEAL_PERMILLE_MIN))
@@ -128,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_slows_down_as_room_is_used_and_rests_in_proportion() {
+    fn a_guest_slows_down_as_room_is_used() {
         let room = 5 * limits::FROZEN_RESERVE;
         assert_eq!(share(u32::MAX, room), 1000, "nothing is kept");
         assert_eq!(share(room, room), 1000);
@@ -136,13 +115,6 @@ mod tests {
         assert_eq!(share(limits::FROZEN_RESERVE * 3, room), 500);
         assert_eq!(share(limits::FROZEN_RESERVE, room), limits::SEAL_PERMILLE_MIN);
         assert_eq!(share(0, room), limits::SEAL_PERMILLE_MIN);
-        let ms = |ms| Time(Span::from_ms(ms).0);
-        let mut standing = Standing::default();
-        standing.on_slice(ms(0));
-        assert_eq!(standing.slow_down(ms(1), limits::FROZEN_RESERVE * 3, room), 500);
-        assert_eq!(standing.rest(), Some(ms(2)));
-        standing.slow_down(ms(2), room, room);
-        assert_eq!(standing.rest(), None);
     }
 
     #[test]

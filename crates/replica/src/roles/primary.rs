@@ -40,15 +40,20 @@ mod taking;
 enum Giving {
     /// It leaves: since then the guest stands and nothing more is shown.
     Leaving(Time),
-    /// It will hand over: since then no request goes to a disk. The guest runs, and all else goes on.
-    Quieting {
-        since: Time,
-        /// Has the arbiter said that the epoch is still this process's? A hand-over in which the backup
-        /// cannot reach the arbiter would have the guest stand.
-        is_checked: bool,
-    },
+    /// It will hand over. The guest runs; its requests are held back once nothing else stands in the way.
+    Quieting(Quieting),
     /// It hands over: the guest stands, and the rest of the log is on its way.
     Stopped,
+}
+
+/// A hand-over for which something is not ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Quieting {
+    since: Time,
+    /// Up to which lag the backup is close enough.
+    near: Span,
+    /// Has the arbiter said that the epoch is still this process's? If it is away the guest would stand.
+    is_checked: bool,
 }
 
 /// The half of a pair that the world sees.

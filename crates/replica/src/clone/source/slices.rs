@@ -8,7 +8,7 @@
 use machine::{Batch, Copied};
 
 use super::{End, Owner, Question, Source, Stage, abandoned};
-use crate::clone::standing::{Standing, frozen_room};
+use crate::clone::standing::{Standing, frozen_room, share};
 use crate::event::{Action, Bulk, Phase, Suspicion};
 use crate::guest::Guest;
 use crate::guest::framing::Log;
@@ -35,9 +35,6 @@ impl Source {
         self.follower.detector.look(now);
         if let Some(at) = self.cut_at.take() {
             self.figures.cut = now.since(at);
-        }
-        if let Some(since) = self.stands.take() {
-            self.figures.stood.0 += now.since(since).0;
         }
         self.released = owner.released;
         self.is_beside = owner.is_followed;
@@ -72,7 +69,9 @@ impl Source {
             }
             Stage::Sealing(standing) => {
                 standing.look(now, holds, self.figures.pages * G::PAGE as u64);
-                self.figures.permille = standing.slow_down(now, guest.frozen_room(), frozen_room::<G>());
+                self.figures.stood = standing.whole();
+                self.figures.permille = share(guest.frozen_room(), frozen_room::<G>());
+                self.rest.look(now, self.figures.permille);
                 if standing.is_too_long() {
                     return Err(abandoned(
                         "the guest has stood for too long because its pages leave too slowly",
@@ -87,7 +86,6 @@ impl Source {
             Stage::Following { .. } => self.follow(call, owner)?,
         }
         self.figures.owed = guest.owed();
-        self.stands = self.holds(guest).then_some(now);
         call.metrics.clone = Some(self.figures);
         Ok(())
     }
@@ -234,7 +232,7 @@ impl Source {
             catch_up: Some(catch_up),
         } = &mut self.stage
         {
-            catch_up.look(now);
+            self.rest.look(now, catch_up.permille());
             catch_up.on_lag(now, lag, lags_little);
             self.figures.permille = catch_up.permille();
             if catch_up.is_hopeless(now) {
@@ -295,7 +293,7 @@ impl Source {
                 self.blocked.map(|(since, _)| since.after(limits::BULK_PATIENCE))
             }
             Stage::Rounds { owed: None } => Some(Time(0)),
-            Stage::Sealing(_) if self.stands.is_some() => Some(Time(0)),
+            Stage::Sealing(standing) if standing.stands() => Some(Time(0)),
             Stage::Rounds { .. } | Stage::Sealing(_) => Some(self.allowance.due(self.copy_rate())),
             Stage::Cutting(_) => Some(Time(0)),
             Stage::Following { catch_up: None } => Some(self.since.after(limits::FOLLOWING_PATIENCE)),

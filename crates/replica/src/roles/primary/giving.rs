@@ -5,7 +5,7 @@
 //! the backup can claim without waiting for a lease. A primary that leaves has its guest stand from the order
 //! on. One that hands over makes everything ready while its guest runs, and stops only then.
 
-use super::{Giving, Primary};
+use super::{Giving, Primary, Quieting};
 use crate::event::{Action, Checked, News};
 use crate::guest::Guest;
 use crate::guest::disks::HeldBy;
@@ -19,6 +19,9 @@ use crate::roles::table::Change;
 use messages::message::Message;
 use messages::time::Time;
 use vmlog::entry::Mark;
+
+/// What stands in the way of a hand-over for which all else is ready.
+const AT_A_DISK: &str = "a disk does not answer";
 
 impl Primary {
     /// Is this primary about to leave the VM to the backup?
@@ -87,11 +90,12 @@ impl Primary {
         } else if self.giving.is_some() {
             "it is being given to the backup already"
         } else {
-            self.live.disks.hold_back(HeldBy::Role, true);
-            self.giving = Some(Giving::Quieting {
-                since: call.now,
+            let (since, near) = (call.now, limits::HAND_OVER_LAG);
+            self.giving = Some(Giving::Quieting(Quieting {
+                since,
+                near,
                 is_checked: false,
-            });
+            }));
             call.out.push_back(Action::Check(options.epoch, options.owner));
             return;
         };
@@ -112,11 +116,11 @@ impl Primary {
 
     /// The arbiter's answer to the question before a hand-over.
     pub(super) fn on_checked(&mut self, call: &mut Call<'_>, answer: Checked) -> Option<Change> {
-        let Some(Giving::Quieting { is_checked, .. }) = &mut self.giving else {
+        let Some(Giving::Quieting(quieting)) = &mut self.giving else {
             return None;
         };
         match answer {
-            Checked::Yours => *is_checked = true,
+            Checked::Yours => quieting.is_checked = true,
             Checked::Unreachable => self.stay(call, "the arbiter does not answer"),
             Checked::Superseded => return Some(Change::Lost),
         }
@@ -139,10 +143,17 @@ impl Primary {
         guest: &G,
         options: &PairOptions,
     ) -> Option<Change> {
-        if let Some(Giving::Quieting { since, is_checked }) = self.giving {
-            let blocked = self.what_blocks(is_checked);
+        if let Some(Giving::Quieting(mut quieting)) = self.giving {
+            let (waited, blocked) = (call.now.since(quieting.since), self.what_blocks(quieting));
+            let is_ready = blocked.is_none_or(|why| why == AT_A_DISK);
+            self.live.disks.hold_back(HeldBy::Role, is_ready);
+            if is_ready || waited >= limits::HAND_OVER_LAG_PATIENCE {
+                // Requests that were held back once are not let go for a little lag.
+                quieting.near = limits::LAG_TARGET;
+                self.giving = Some(Giving::Quieting(quieting));
+            }
             match blocked {
-                Some(why) if call.now.since(since) >= limits::HAND_OVER_PATIENCE => self.stay(call, why),
+                Some(why) if waited >= limits::HAND_OVER_PATIENCE => self.stay(call, why),
                 Some(_) => {}
                 None => {
                     self.giving = Some(Giving::Stopped);
@@ -169,8 +180,11 @@ impl Primary {
     pub(super) fn giving_deadline(&self) -> Option<Time> {
         Some(match self.giving? {
             Giving::Leaving(since) => since.after(limits::LEAVE_PATIENCE),
-            Giving::Quieting { is_checked, .. } if self.what_blocks(is_checked).is_none() => Time(0),
-            Giving::Quieting { since, .. } => since.after(limits::HAND_OVER_PATIENCE),
+            Giving::Quieting(quieting) if self.what_blocks(quieting).is_none() => Time(0),
+            Giving::Quieting(Quieting { since, near, .. }) => since.after(match near {
+                limits::HAND_OVER_LAG => limits::HAND_OVER_LAG_PATIENCE,
+                _ => limits::HAND_OVER_PATIENCE,
+            }),
             // The acknowledgement that makes room for the rest of the log is an event.
             Giving::Stopped if self.members.iter().any(|member| member.sender.is_unsent()) => return None,
             Giving::Stopped => Time(0),
@@ -183,21 +197,21 @@ impl Primary {
         self.live.recorder.has_answers() && !self.live.recorder.paused
     }
 
-    /// What stands in the way of a hand-over just now.
-    fn what_blocks(&self, is_checked: bool) -> Option<&'static str> {
+    /// What stands in the way of a hand-over just now, requests at a disk last.
+    fn what_blocks(&self, quieting: Quieting) -> Option<&'static str> {
         let is_close = |member: &Follower| {
-            !member.sender.is_unsent() && !member.is_full() && member.pace.lag() <= limits::LAG_TARGET
+            !member.sender.is_unsent() && !member.is_full() && member.pace.lag() <= quieting.near
         };
         if self.live.is_off() {
             Some("its guest is off")
-        } else if !is_checked {
+        } else if !quieting.is_checked {
             Some("the arbiter does not answer")
+        } else if !self.members.iter().all(is_close) {
+            Some("the backup is too far behind")
         } else if (self.live.disks.in_flight() > 0 || self.holds_answers())
             && !mutation::is(Mutation::HandedOverUnquiet)
         {
-            Some("a disk does not answer")
-        } else if !self.members.iter().all(is_close) {
-            Some("the backup is too far behind")
+            Some(AT_A_DISK)
         } else {
             None
         }
