@@ -17,6 +17,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("link", &["os", "replica"]),
     ("arbiter", &["os", "replica"]),
     ("disk", &["os", "replica", "machine"]),
+    ("etcd", &[]),
+    ("store", &["etcd", "os", "replica"]),
     ("cable", &["link"]),
     ("ports", &["cable", "link", "os", "replica"]),
     ("gateway", &["cable", "link", "os"]),

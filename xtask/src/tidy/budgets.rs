@@ -15,6 +15,8 @@ const BUDGETS: &[(&str, usize)] = &[
     ("model", 1_500),
     ("arbiter", 1_000),
     ("disk", 4_000),
+    ("etcd", 1_200),
+    ("store", 1_500),
     ("cable", 1_000),
     ("console", 1_500),
     ("control", 2_000),
