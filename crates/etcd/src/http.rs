@@ -90,12 +90,7 @@ impl Http {
         let request = request
             .timeout_connect(Some(patience.connect))
             .timeout_global(Some(patience.answer));
-        let mut response = request.build().send(body.to_string()).map_err(failure)?;
-        let bytes = whole(&mut response)?;
-        let status = response.status();
-        if !status.is_success() {
-            return Err(refusal(status.as_u16(), &bytes));
-        }
+        let bytes = whole(&mut accepted(request.build().send(body.to_string()))?)?;
         // An answer of a stream's first line is one line, as a plain answer is.
         serde_json::from_slice(&bytes)
             .map_err(|error| Failure::Unanswered(format!("its answer is not etcd's: {error}")))
@@ -116,11 +111,7 @@ impl Http {
             .timeout_recv_response(Some(patience.answer))
             .timeout_per_write(Some(patience.answer))
             .timeout_per_read(Some(WATCH_QUIET_MAX));
-        let mut response = request.build().send(body.to_string()).map_err(failure)?;
-        let status = response.status();
-        if !status.is_success() {
-            return Err(refusal(status.as_u16(), &whole(&mut response)?));
-        }
+        let response = accepted(request.build().send(body.to_string()))?;
         Ok(BufReader::new(response.into_body().into_reader()))
     }
 
@@ -145,6 +136,17 @@ impl Http {
             Some(token) => request.header("Authorization", token),
             None => request,
         }
+    }
+}
+
+/// The answer to a request that the server has accepted.
+fn accepted(answer: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>, Failure> {
+    let mut response = answer.map_err(failure)?;
+    let status = response.status();
+    if status.is_success() {
+        Ok(response)
+    } else {
+        Err(refusal(status.as_u16(), &whole(&mut response)?))
     }
 }
 

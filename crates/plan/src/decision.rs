@@ -156,6 +156,18 @@ pub(crate) struct Look<'a> {
 }
 
 impl<'a> Look<'a> {
+    /// A look at this VM, without an operation and with no clone that must be over first.
+    pub fn at(now: Now, site: &'a Site<'a>, vm: &'a Vm, backoff: &'a Backoff) -> Look<'a> {
+        Look {
+            now,
+            site,
+            vm,
+            backoff,
+            first: None,
+            operation: None,
+        }
+    }
+
     /// Is this agent's host being drained?
     pub fn drains_here(&self) -> bool {
         self.is_drained(self.site.me)

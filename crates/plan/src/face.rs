@@ -150,14 +150,7 @@ pub fn face(now: Now, site: &Site<'_>, vm: &Vm, placement: &Placement, planned: 
 /// The hosts of the site, as they are judged for a further backup of this VM.
 #[must_use]
 pub fn placement_of(now: Now, site: &Site<'_>, vm: &Vm, backoff: &crate::backoff::Backoff) -> Placement {
-    let look = Look {
-        now,
-        site,
-        vm,
-        backoff,
-        first: None,
-        operation: None,
-    };
+    let look = Look::at(now, site, vm, backoff);
     let (owner, member) = match newest_truth(site, vm) {
         Some(view) if view.process.is_live() => (&view.host, view.process.member()),
         Some(view) if view.process.role == Some(RoleWord::Backup) => {

@@ -23,14 +23,7 @@ use crate::why::Why;
 /// without a backup go first, and of these the smallest.
 #[must_use]
 pub fn plan(now: Now, site: &Site<'_>, vms: &[Vm], backoff: &Backoff) -> Vec<Decision> {
-    let look_at = |vm| Look {
-        now,
-        site,
-        vm,
-        backoff,
-        first: None,
-        operation: None,
-    };
+    let look_at = |vm| Look::at(now, site, vm, backoff);
     let mut busy: Vec<&VmName> = vms
         .iter()
         .filter(|vm| look_at(vm).is_cloning())

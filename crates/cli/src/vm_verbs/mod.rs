@@ -5,6 +5,7 @@
 //! Nothing here knows what a VM is made of, and nothing but the process itself is asked: what is printed is
 //! what the process has said just now.
 
+mod line;
 mod snapshot;
 
 use std::io::{IsTerminal, Write};
@@ -12,7 +13,6 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
 use control::{PATIENCE, Verb, VerbError};
-use os::signals::Signals;
 use replica::VmName;
 
 use crate::args::{
@@ -20,6 +20,7 @@ use crate::args::{
 };
 use crate::screen::Screen;
 use crate::{spec, usage, values};
+use line::Line;
 pub use snapshot::snapshot;
 
 /// Exit code: not all is as it is wanted.
@@ -96,18 +97,11 @@ pub fn protection(command: &ProtectionCommand) -> Result<ExitCode> {
 fn make_backup(args: &BackupOfArgs, order: &Verb) -> Result<ExitCode> {
     let vm = &args.name;
     let process = control::process(&spec::local_directory(), vm)?;
-    let mut signals = Signals::catch()?;
-    let is_terminal = std::io::stderr().is_terminal();
-    let mut watch = |line: &str| {
-        if is_terminal && !line.is_empty() {
-            os::stderr::write_text(format_args!("\r\x1b[K{vm}: {line}"));
-        }
-        signals.take() == 0
-    };
+    let mut line = Line::about(vm)?;
     let patience = (!args.no_wait).then_some(args.timeout);
-    let protecting = control::protect(&process, order, patience, &mut watch);
-    if is_terminal && patience.is_some() {
-        os::stderr::write_text(format_args!("\r\x1b[K"));
+    let protecting = control::protect(&process, order, patience, &mut |text| line.show(text));
+    if patience.is_some() {
+        line.clear();
     }
     let protecting = protecting?;
     let sentence = protecting.sentence(vm);

@@ -1,15 +1,14 @@
 //! `snapshot`: a running VM's memory and devices in a file. The VM's process sends the file over its control
 //! socket, and here it is written; whatever becomes of this program, the VM does not notice.
 
-use std::io::IsTerminal;
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use anyhow::Result;
 use control::{Hook, Taken, VerbError};
-use os::signals::Signals;
 use report::amount;
 use serde::Serialize;
 
+use super::line::Line;
 use crate::args::SnapshotArgs;
 use crate::draft::Draft;
 use crate::spec;
@@ -25,24 +24,15 @@ pub fn snapshot(args: &SnapshotArgs) -> Result<ExitCode> {
     }
     let cannot = |error| anyhow::anyhow!("cannot write {path}: {error}; nothing was changed");
     let mut draft = Draft::make(&args.file).map_err(cannot)?;
-    let mut signals = Signals::catch()?;
-    let is_terminal = std::io::stderr().is_terminal();
-    let mut watch = |line: &str| {
-        if is_terminal && !line.is_empty() {
-            os::stderr::write_text(format_args!("\r\x1b[K{vm}: {line}"));
-        }
-        signals.take() == 0
-    };
+    let mut line = Line::about(vm)?;
     let mut shell = args.disks_hook.as_ref().map(|command| Shell {
         command: command.clone(),
         vm: vm.as_str().to_owned(),
         child: None,
     });
     let hook = shell.as_mut().map(|shell| shell as &mut dyn Hook);
-    let taken = control::snapshot(&process, hook, draft.file(), &mut watch);
-    if is_terminal {
-        os::stderr::write_text(format_args!("\r\x1b[K"));
-    }
+    let taken = control::snapshot(&process, hook, draft.file(), &mut |text| line.show(text));
+    line.clear();
     let Some(taken) = taken? else {
         tell!("lockstep: stopped; no snapshot of {vm} was kept, and its guest runs on");
         return Ok(ExitCode::FAILURE);
