@@ -20,6 +20,7 @@ macro_rules! say {
     };
 }
 
+mod agent;
 mod args;
 mod demo;
 mod draft;
@@ -164,6 +165,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Snapshot(args) => return vm_verbs::snapshot(&args),
         Command::Events(args) => vm_verbs::events(&args)?,
         Command::Release(args) => release::run(&args)?,
+        Command::Agent(command) => return agent::run(&command),
         Command::Gateway(args) => gateway::run(&args)?,
         Command::Image(command) => image::run(command)?,
         Command::Log(command) => return log::run(&command),

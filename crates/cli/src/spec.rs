@@ -122,6 +122,7 @@ pub fn attend(listen: &str, file: &VmFile, images: PathBuf) -> Result<AttendSpec
         key: file.key.as_deref().map(|path| key_file(path, file)),
         timeout: timeout(file),
         images,
+        patience: None,
     })
 }
 

@@ -17,7 +17,7 @@ use host::run::Build;
 use host::{FirmwareSpec, Origin, Outcome, PairSpec, Pairing, RunError, SetupError, VmSpec};
 use link::LinkError;
 use machine::{Config, Machine};
-use replica::Hello;
+use replica::{Hello, Span};
 use report::Figures;
 use serde::Serialize;
 
@@ -154,12 +154,12 @@ pub fn primary(args: &PairArgs) -> Result<ExitCode> {
 pub fn backup(args: &BackupArgs) -> Result<ExitCode> {
     match &args.listen {
         None => run_half(&args.pair, host::backup, "ends this backup"),
-        Some(listen) => attend(listen, &args.pair),
+        Some(listen) => attend(listen, args.wait, &args.pair),
     }
 }
 
 /// Waits for whichever running VM comes, and runs the copy of it.
-fn attend(listen: &str, args: &PairArgs) -> Result<ExitCode> {
+fn attend(listen: &str, wait: Option<Duration>, args: &PairArgs) -> Result<ExitCode> {
     if let Some(file) = &args.vm.file {
         return Err(usage::mark(anyhow::anyhow!(
             "with `--listen` the VM brings its own settings; leave {} out",
@@ -170,7 +170,8 @@ fn attend(listen: &str, args: &PairArgs) -> Result<ExitCode> {
     let ours = load(&args.vm)?.with_pair_flags(args);
     let images = image::Cache::of_user()?.root().join("images");
     std::fs::create_dir_all(&images)?;
-    let waits = spec::attend(listen, &ours, images).map_err(usage::mark)?;
+    let mut waits = spec::attend(listen, &ours, images).map_err(usage::mark)?;
+    waits.patience = wait.map(|wait| Span(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)));
     if args.result.json && spec::vm(&ours)?.serial == ConsoleSpec::Stdio {
         output::divert()?;
     }
@@ -184,6 +185,9 @@ fn attend(listen: &str, args: &PairArgs) -> Result<ExitCode> {
     let mut tell = |pairing: &Pairing<'_>| {
         calls.show(pairing);
         os::stderr::write_early();
+        if let (Pairing::Listening(address), true) = (pairing, args.result.json) {
+            say!("{}", serde_json::json!({ "listen": address }));
+        }
     };
     let mut build = host::build::blank(spec::engine(&args.engine));
     let outcome = host::attend(&waits, &mut consider, &mut build, &mut tell);

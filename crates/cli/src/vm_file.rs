@@ -225,6 +225,11 @@ impl VmFile {
         Ok(file)
     }
 
+    /// The settings of a text; the sentence of an error names the line.
+    pub fn of_text(text: &str) -> Result<VmFile, String> {
+        parse(text).map_err(|(line, sentence)| format!("line {line}: {sentence}"))
+    }
+
     /// The file with the flags of a machine over it.
     pub fn with_flags(mut self, vm: &VmArgs) -> VmFile {
         override_with(&mut self.name, &vm.name);

@@ -81,6 +81,7 @@ mod tests {
         assert_eq!(progress.line(&status, at(3)), "waiting for the other side (3 s)");
         let clone = |phase, copied: u64, total: u64| {
             Some(Cloning {
+                peer: "10.0.0.3:7800".into(),
                 phase,
                 copied_bytes: copied << 20,
                 total_bytes: total << 20,

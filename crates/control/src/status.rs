@@ -44,6 +44,9 @@ pub struct Status {
 /// A clone that is under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cloning {
+    /// Address of the process that is to be the backup.
+    #[serde(default)]
+    pub peer: String,
     /// How far it is.
     pub phase: PhaseWord,
     /// Bytes of memory that were copied, each as often as it was.
@@ -106,12 +109,15 @@ impl Status {
 }
 
 impl Cloning {
-    /// The clone of which a node tells; `None`: none is under way in this `phase`.
+    /// The clone of which a node tells, to the process `coming`, which is so far; `None`: none is under way.
     #[must_use]
-    pub fn of(phase: Option<PhaseWord>, metrics: &Metrics) -> Option<Cloning> {
-        let (phase, clone) = (phase?, metrics.clone?);
-        let (copied_bytes, total_bytes) = copied(clone.pages, clone.owed.into());
+    pub fn of(coming: Option<(&str, PhaseWord)>, metrics: &Metrics) -> Option<Cloning> {
+        let (peer, phase) = coming?;
+        // While the other process is called, nothing is copied.
+        let bytes = metrics.clone.map(|clone| copied(clone.pages, clone.owed.into()));
+        let (copied_bytes, total_bytes) = bytes.unwrap_or_default();
         Some(Cloning {
+            peer: peer.to_owned(),
             phase,
             copied_bytes,
             total_bytes,

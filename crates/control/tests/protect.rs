@@ -40,6 +40,7 @@ fn status(state: StateWord, copied: u64) -> Status {
         ..Protection::only(state, Reason::new("copying", ""))
     };
     status.clone = Some(Cloning {
+        peer: "10.0.0.3:7800".into(),
         phase: PhaseWord::Copying,
         copied_bytes: copied << 20,
         total_bytes: 1 << 30,

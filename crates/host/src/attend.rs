@@ -45,6 +45,8 @@ pub struct AttendSpec {
     pub timeout: Span,
     /// Directory in which images are kept by their content.
     pub images: PathBuf,
+    /// How long it waits for a VM that it can be the backup of; `None`: until its operator ends it.
+    pub patience: Option<Span>,
 }
 
 /// Makes the settings that a VM brings into what this host opens; the sentence of an error says what does not
@@ -68,8 +70,11 @@ pub fn attend<G: Guest>(
     };
     let mut listener = Listener::bind(attend.address, security)?;
     tell(&Pairing::Listening(listener.address()));
+    let until = attend.patience.map(|patience| clock::now().after(patience));
     loop {
-        let link = listener.accept(Some(signals.as_fd()), &mut |arrival| show(arrival, tell))?;
+        let mut progress = |arrival: &Arrival<'_>| show(arrival, tell);
+        let link = listener.accept_until(until, Some(signals.as_fd()), &mut progress)?;
+        let link = link.ok_or(RunError::NobodyCame)?;
         let peer = link.peer();
         let mut visit = Visit {
             attend,

@@ -227,7 +227,7 @@ fn status<G: Guest>(world: &mut World, node: &Node<Witness<G>>) -> Answer {
     status.guest = guarding.guest();
     status.paused_since_wall_ns = guarding.paused_since();
     status.role = Some(metrics.role.into());
-    status.clone = Cloning::of(protection.phase, metrics);
+    status.clone = Cloning::of(guarding.coming(), metrics);
     status.protection = protection;
     status.epoch = world.owned.map_or(metrics.epoch.0, |owned| owned.epoch.0);
     status.peer = reporter.peer().map(str::to_owned);

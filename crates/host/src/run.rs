@@ -63,6 +63,9 @@ pub enum RunError {
         /// What the handshake failed of.
         failure: replica::Failure,
     },
+    /// This host was to wait for a VM only for a while.
+    #[error("no VM has come that this host could be the backup of")]
+    NobodyCame,
     /// The VM ran, but cannot go on.
     #[error(transparent)]
     World(#[from] WorldError),

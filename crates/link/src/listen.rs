@@ -121,14 +121,34 @@ impl Listener {
         progress: &mut dyn FnMut(&Arrival<'_>),
     ) -> Result<Link, LinkError> {
         loop {
-            match self.next(stop, progress)? {
-                Incoming::Main(link) => return Ok(*link),
-                Incoming::Bulk(bulk) => {
+            if let Some(link) = self.accept_until(None, stop, progress)? {
+                return Ok(link);
+            }
+        }
+    }
+
+    /// As [`Listener::accept`], but waits no longer than `until`, if that is given. `None`: nobody was let in
+    /// until then.
+    ///
+    /// # Errors
+    /// As [`Listener::accept`].
+    pub fn accept_until(
+        &mut self,
+        until: Option<Time>,
+        stop: Option<BorrowedFd<'_>>,
+        progress: &mut dyn FnMut(&Arrival<'_>),
+    ) -> Result<Option<Link>, LinkError> {
+        while until.is_none_or(|until| clock::now() < until) {
+            match self.turn(until, stop, progress)? {
+                Some(Incoming::Main(link)) => return Ok(Some(*link)),
+                Some(Incoming::Bulk(bulk)) => {
                     let peer = bulk.peer();
                     self.refusals.tell(&LinkError::Intruder { peer }, progress);
                 }
+                None => {}
             }
         }
+        Ok(None)
     }
 
     /// Blocks until a peer with the same key has called for a main link, or for a bulk link whose token is

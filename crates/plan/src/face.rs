@@ -19,6 +19,8 @@ use crate::why::{Why, told};
 
 /// Codes of reasons by which a process speaks of its operator's wish: an agent knows that wish better.
 const WISHES: [&str; 3] = ["user", "suspended", "dismissed"];
+/// Codes of reasons by which a process says how its backup was lost: an agent says the same of hosts.
+const LOSSES: [&str; 2] = ["backup-lost", "took-over"];
 
 /// Who has seen a VM, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,8 +105,10 @@ impl Face {
             // A disk that is ill has a reason of another name.
             own || code == "disk-away"
         };
+        let is_loss_known = self.reasons.iter().any(|why| LOSSES.contains(&why.code()));
         for reason in &process.protection.reasons {
-            let is_known = self.reasons.iter().any(|why| why.code() == reason.code);
+            let is_said = self.reasons.iter().any(|why| why.code() == reason.code);
+            let is_known = is_said || (is_loss_known && LOSSES.contains(&reason.code.as_str()));
             let is_of_state = self.state != StateWord::Protected && !WISHES.contains(&reason.code.as_str());
             if !is_known && (is_flag(&reason.code) || is_of_state) {
                 self.reasons.push(Why::Told(reason.clone()));

@@ -317,6 +317,12 @@ impl Guarding {
         self.paused
     }
 
+    /// Address of the process on its way to be the backup, and how far it is; `None`: there is none.
+    #[must_use]
+    pub fn coming(&self) -> Option<(&str, PhaseWord)> {
+        self.coming.as_ref().map(|(peer, phase)| (peer.as_str(), *phase))
+    }
+
     /// What the guest does.
     #[must_use]
     pub fn guest(&self) -> GuestWord {

@@ -75,6 +75,12 @@ impl Key {
         Key(format!("vms/{vm}/place"))
     }
 
+    /// `vms/NAME/operation`: what somebody has begun with the VM.
+    #[must_use]
+    pub fn operation(vm: &VmName) -> Key {
+        Key(format!("vms/{vm}/operation"))
+    }
+
     /// The key as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -26,6 +26,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("console", &["report", "os", "replica"]),
     ("control", &["os", "replica", "report"]),
     ("plan", &["report", "messages"]),
+    (
+        "agent",
+        &[
+            "arbiter", "control", "etcd", "link", "machine", "messages", "os", "plan", "report", "store",
+        ],
+    ),
     ("profile", &["report", "hart"]),
     (
         "host",
@@ -42,8 +48,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "arbiter", "cable", "console", "control", "gateway", "host", "image", "link", "os", "ports",
-            "profile", "report", "replica", "machine", "hart",
+            "agent", "arbiter", "cable", "console", "control", "gateway", "host", "image", "link", "os",
+            "ports", "profile", "report", "replica", "machine", "hart",
         ],
     ),
     ("isa-programs", &[]),

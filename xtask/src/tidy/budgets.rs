@@ -17,6 +17,7 @@ const BUDGETS: &[(&str, usize)] = &[
     ("disk", 4_000),
     ("etcd", 1_200),
     ("store", 1_500),
+    ("agent", 5_000),
     ("cable", 1_000),
     ("console", 1_500),
     ("control", 2_000),
@@ -31,7 +32,7 @@ const BUDGETS: &[(&str, usize)] = &[
     ("rehearsal", 3_500),
     ("report", 2_000),
     ("sim", 7_500),
-    ("cli", 5_000),
+    ("cli", 6_500),
 ];
 
 pub fn check(files: &[File], findings: &mut Vec<Finding>) {

@@ -131,6 +131,7 @@ fn be<G: Guest>(role: &str, spec: &VmSpec, pair: &PairSpec, dir: &Path, build: B
                 key: pair.key.clone(),
                 timeout: pair.timeout,
                 images: dir.to_owned(),
+                patience: None,
             };
             let mut consider = |_: &Hello| Ok((spec.clone(), pair.clone()));
             host::attend(&attend, &mut consider, build, &mut progress)

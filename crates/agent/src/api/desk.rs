@@ -1,0 +1,170 @@
+//! `Desk`: what the routes answer with. Questions are answered from the mind's last scene; a wish becomes
+//! changes of the site's store, and is answered when the mind has seen them.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use store::{Doubt, Revision, StoreError};
+use tokio::sync::watch;
+
+use crate::keeper::{Keeper, Write};
+use crate::processes::Processes;
+use crate::scene::Scene;
+use crate::wishes::Change;
+use crate::{Program, VmFacts};
+
+use super::problem::Problem;
+
+/// A wish is looked at anew so many times if somebody else changes something meanwhile.
+const ATTEMPTS: usize = 5;
+/// The mind has this long to see what was written.
+const SEEN_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Who calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Name of the person, or `agent` of another host.
+    pub name: String,
+    /// Is it another agent? Only agents may ask for reservations, and they may do nothing else.
+    pub is_agent: bool,
+}
+
+/// What the routes answer with.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    /// The mind's last scene.
+    pub scene: watch::Receiver<Arc<Scene>>,
+    /// The site's store.
+    pub keeper: Keeper,
+    /// The processes of this host.
+    pub processes: Arc<Mutex<Processes>>,
+    /// Reads the settings of a VM.
+    pub read_vm: fn(&str) -> Result<VmFacts, String>,
+    /// Version of the program.
+    pub version: &'static str,
+}
+
+impl Desk {
+    /// A desk for this program.
+    #[must_use]
+    pub fn new(
+        scene: watch::Receiver<Arc<Scene>>,
+        keeper: Keeper,
+        processes: Arc<Mutex<Processes>>,
+        program: &Program,
+    ) -> Desk {
+        Desk {
+            scene,
+            keeper,
+            processes,
+            read_vm: program.read_vm,
+            version: program.version,
+        }
+    }
+
+    /// The mind's last scene.
+    pub fn now(&self) -> Arc<Scene> {
+        self.scene.borrow().clone()
+    }
+
+    /// Makes what a wish changes, and waits until the mind has seen it. Who was overtaken by somebody else
+    /// wishes anew, by what is there then.
+    ///
+    /// # Errors
+    /// The wish is refused, or the directory is away.
+    pub async fn wish(&self, wish: impl Fn(&Scene) -> Result<Change, Problem>) -> Result<Change, Problem> {
+        let mut scene = self.scene.clone();
+        let mut overtaken = String::new();
+        for _ in 0..ATTEMPTS {
+            let now = scene.borrow_and_update().clone();
+            if let Some((_, why)) = &now.directory_away {
+                let detail = format!("the site's directory does not answer ({why}); nothing was changed");
+                return Err(Problem::new("directory-away", detail));
+            }
+            let change = wish(&now)?;
+            match self.make(change.writes.clone()).await? {
+                Made::All(last) => {
+                    if let Some((write, revision)) = last {
+                        await_seen(&mut scene, &write, revision).await;
+                    }
+                    return Ok(change);
+                }
+                Made::Overtaken(sentence) => overtaken = sentence,
+            }
+            // The next scene may have what the other one has written.
+            let _ = tokio::time::timeout(SEEN_PATIENCE, scene.changed()).await;
+        }
+        Err(Problem::new("changed", format!("{overtaken}; try again")))
+    }
+
+    /// Makes changes in their order.
+    async fn make(&self, writes: Vec<Write>) -> Result<Made, Problem> {
+        let keeper = self.keeper.clone();
+        let made = tokio::task::spawn_blocking(move || {
+            let mut last = None;
+            for write in writes {
+                match keeper.make(&write) {
+                    Ok(revision) => last = Some((write, revision)),
+                    Err(error @ StoreError::Changed { .. }) => return Ok(Made::Overtaken(error.to_string())),
+                    Err(error) => return Err(refusal(&error)),
+                }
+            }
+            Ok(Made::All(last))
+        });
+        match made.await {
+            Ok(made) => made,
+            Err(error) => Err(Problem::new("bug", error.to_string())),
+        }
+    }
+}
+
+/// What became of changes.
+enum Made {
+    /// All were made; the last one with the number of its state, where it has one.
+    All(Option<(Write, Option<Revision>)>),
+    /// Somebody else was first.
+    Overtaken(String),
+}
+
+fn refusal(error: &StoreError) -> Problem {
+    let code = match error {
+        StoreError::Away {
+            doubt: Doubt::Unchanged | Doubt::Unknown,
+            ..
+        } => "directory-away",
+        StoreError::Changed { .. } => "changed",
+        StoreError::Refused(_) => "not-now",
+    };
+    Problem::new(code, error.to_string())
+}
+
+/// Waits until the mind has seen a change of the store, for a while: it makes no difference to the change.
+async fn await_seen(scene: &mut watch::Receiver<Arc<Scene>>, write: &Write, revision: Option<Revision>) {
+    let is_seen = |scene: &Arc<Scene>| match (revision, revision_of(scene, write.key.as_str())) {
+        (Some(written), Some(seen)) => seen >= written,
+        (Some(_), None) => false,
+        (None, seen) => seen.is_none(),
+    };
+    let _ = tokio::time::timeout(SEEN_PATIENCE, scene.wait_for(is_seen)).await;
+}
+
+/// The number of a key's state in a scene.
+fn revision_of(scene: &Scene, key: &str) -> Option<Revision> {
+    let parts: Vec<&str> = key.split('/').collect();
+    match parts.as_slice() {
+        ["drain", host] => {
+            let host = plan::HostName::new(*host);
+            scene.known.drains.get(&host).map(|record| record.revision)
+        }
+        ["vms", name, part] => {
+            let name = messages::vm_name::VmName::new(name).ok()?;
+            let vm = scene.known.vms.get(&name)?;
+            match *part {
+                "spec" => vm.spec.as_ref().map(|record| record.revision),
+                "place" => vm.place.as_ref().map(|record| record.revision),
+                _ => vm.operation.as_ref().map(|record| record.revision),
+            }
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,12 @@
+//! The agent's API: HTTP with JSON, for the command line, for programs, and for the other agents. `routes`
+//! takes requests apart, `desk` answers from the mind's last scene and has wishes made, `reservation` is what
+//! other agents ask for, `types` and `problem` are what is said.
+
+mod desk;
+pub mod problem;
+mod reservation;
+mod routes;
+pub mod types;
+
+pub use desk::{Caller, Desk};
+pub use routes::router;

@@ -1,0 +1,248 @@
+//! `Connection`: a call to an agent, by its socket on this host or by TLS on another one. The command line
+//! calls its own host's agent so, and agents call each other.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::{Method, Request, header};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+
+use crate::identity::server_name;
+use crate::limits::ANSWER_BYTES_MAX;
+
+/// Where an agent is called.
+#[derive(Clone, Debug)]
+pub enum Where {
+    /// At this socket of this host.
+    Socket(PathBuf),
+    /// At this address, as the agent of the host of this name.
+    Host {
+        /// The address.
+        address: SocketAddr,
+        /// Name of the host.
+        name: String,
+        /// What the caller shows, and wants to be shown.
+        tls: Arc<ClientConfig>,
+    },
+}
+
+/// What an agent is asked.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The method.
+    pub method: Method,
+    /// Path and query.
+    pub path: String,
+    /// The body, which is JSON; `None`: there is none.
+    pub body: Option<Vec<u8>>,
+    /// Number by which a repeated question is known; `None`: repeating it does no harm.
+    pub key: Option<String>,
+}
+
+impl Question {
+    /// A question that changes nothing.
+    #[must_use]
+    pub fn get(path: &str) -> Question {
+        Question {
+            method: Method::GET,
+            path: path.to_owned(),
+            body: None,
+            key: None,
+        }
+    }
+}
+
+/// What an agent has answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Status code of HTTP.
+    pub status: u16,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// Was the question answered as it was meant?
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+/// An agent that gives no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// Nobody listens there.
+    #[error("no agent answers at {place} ({reason})")]
+    Nobody {
+        /// Where it was called.
+        place: String,
+        /// What happened.
+        reason: String,
+    },
+    /// It was reached, and has not answered in time or has hung up.
+    #[error("the agent at {place} gives no answer ({reason})")]
+    Silent {
+        /// Where it was called.
+        place: String,
+        /// What happened.
+        reason: String,
+    },
+}
+
+impl CallError {
+    /// What happened, without where.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match self {
+            CallError::Nobody { reason, .. } | CallError::Silent { reason, .. } => reason,
+        }
+    }
+}
+
+/// A connection to an agent, for one question after the other.
+#[derive(Debug)]
+pub struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    place: String,
+    authority: String,
+}
+
+impl Where {
+    /// As people call it.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Where::Socket(path) => path.display().to_string(),
+            Where::Host { address, name, .. } => format!("{name} ({address})"),
+        }
+    }
+}
+
+impl Connection {
+    /// Calls an agent.
+    ///
+    /// # Errors
+    /// Nobody listens there, or somebody who is not of the site.
+    pub async fn open(to: &Where) -> Result<Connection, CallError> {
+        let place = to.place();
+        let nobody = |reason: &dyn std::fmt::Display| CallError::Nobody {
+            place: place.clone(),
+            reason: reason.to_string(),
+        };
+        match to {
+            Where::Socket(path) => {
+                let stream = UnixStream::connect(path).await.map_err(|error| nobody(&error))?;
+                Connection::over(stream, place.clone(), "localhost".into()).await
+            }
+            Where::Host { address, name, tls } => {
+                let tcp = TcpStream::connect(address)
+                    .await
+                    .map_err(|error| nobody(&error))?;
+                // Answers are small, and somebody waits for them.
+                tcp.set_nodelay(true).map_err(|error| nobody(&error))?;
+                let Some(server) = server_name(name) else {
+                    return Err(nobody(&"a certificate cannot have that name"));
+                };
+                let stream = TlsConnector::from(tls.clone()).connect(server, tcp).await;
+                let stream = stream.map_err(|error| nobody(&error))?;
+                Connection::over(stream, place.clone(), name.clone()).await
+            }
+        }
+    }
+
+    async fn over<S>(stream: S, place: String, authority: String) -> Result<Connection, CallError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        match handshake(TokioIo::new(stream)).await {
+            Ok((sender, connection)) => {
+                // It ends with the sender, or with the agent.
+                tokio::spawn(connection);
+                Ok(Connection {
+                    sender,
+                    place,
+                    authority,
+                })
+            }
+            Err(error) => Err(CallError::Nobody {
+                place,
+                reason: error.to_string(),
+            }),
+        }
+    }
+
+    /// Asks, and waits for the answer for at most `patience`.
+    ///
+    /// # Errors
+    /// There is none; the connection is of no use any more.
+    pub async fn ask(&mut self, question: &Question, patience: Duration) -> Result<Answer, CallError> {
+        match tokio::time::timeout(patience, self.exchange(question)).await {
+            Ok(answer) => answer.map_err(|reason| self.silent(reason)),
+            Err(_) => Err(self.silent(format!("for {} ms", patience.as_millis()))),
+        }
+    }
+
+    async fn exchange(&mut self, question: &Question) -> Result<Answer, String> {
+        let mut request = Request::builder()
+            .method(question.method.clone())
+            .uri(question.path.as_str())
+            .header(header::HOST, self.authority.as_str());
+        if let Some(key) = &question.key {
+            request = request.header("Idempotency-Key", key.as_str());
+        }
+        if question.body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let body = Full::new(Bytes::from(question.body.clone().unwrap_or_default()));
+        let request = request.body(body).map_err(|error| error.to_string())?;
+        self.sender.ready().await.map_err(|error| error.to_string())?;
+        let response = self.sender.send_request(request).await;
+        let response = response.map_err(|error| error.to_string())?;
+        let status = response.status().as_u16();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
+        let body = body.collect().await.map_err(|error| error.to_string())?;
+        Ok(Answer {
+            status,
+            body: body.to_bytes(),
+        })
+    }
+
+    fn silent(&self, reason: String) -> CallError {
+        CallError::Silent {
+            place: self.place.clone(),
+            reason,
+        }
+    }
+}
+
+/// Asks an agent one question from a thread that may wait.
+///
+/// # Errors
+/// There is no answer within `patience`, or this host gives no means to ask.
+pub fn ask(to: &Where, question: &Question, patience: Duration) -> Result<Answer, CallError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CallError::Nobody {
+        place: to.place(),
+        reason: error.to_string(),
+    })?;
+    runtime.block_on(async {
+        let opened = tokio::time::timeout(patience, Connection::open(to)).await;
+        let Ok(opened) = opened else {
+            return Err(CallError::Silent {
+                place: to.place(),
+                reason: format!("for {} ms", patience.as_millis()),
+            });
+        };
+        opened?.ask(question, patience).await
+    })
+}

@@ -1,0 +1,69 @@
+//! The agent: one per host. It starts the processes of VMs so that they outlive it, keeps each VM protected
+//! without anybody's help, and answers people and programs.
+//!
+//! What an agent thinks is the crate `plan`; here is what it sees and does. The only one who can act for a VM
+//! is the agent of the host where its live process runs, so there is no leader and no election. An agent that
+//! has just started knows as much as one that has run for a year: the site's store has what people want, and
+//! the processes what is so.
+//!
+//! Map, from below: `limits` has all bounds; `config` is the file; `identity` is how agents know each other;
+//! `records` is what stands in the store, `known` what was read of it, `keeper` the store itself; `processes`
+//! are those of this host; `facts` is what agents tell each other, `sight` makes of it what the planner looks
+//! at; `client` calls agents; `mind` looks, decides and acts, and gives a `scene` of what it sees; `wishes`
+//! are the changes that people make; `api` answers them.
+#![forbid(unsafe_code)]
+
+mod api;
+pub mod client;
+mod config;
+mod facts;
+mod identity;
+mod keeper;
+mod known;
+pub mod limits;
+mod mind;
+mod processes;
+mod records;
+mod scene;
+mod serve;
+mod sight;
+mod wishes;
+
+use std::path::PathBuf;
+
+pub use api::{problem::Problem, types};
+pub use config::{Config, ConfigError, DirectoryConfig};
+pub use identity::IdentityError;
+pub use keeper::create as create_store;
+pub use serve::{AgentError, serve};
+
+/// What an agent must be told of the program that it is part of.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The program's file, which is started for each VM.
+    pub executable: PathBuf,
+    /// Its version.
+    pub version: &'static str,
+    /// Can it run guests' code translated on this host?
+    pub translates: bool,
+    /// The directory of this user's control sockets.
+    pub sockets: PathBuf,
+    /// Reads the settings of a VM; the sentence of an error says what is wrong with them.
+    pub read_vm: fn(&str) -> Result<VmFacts, String>,
+}
+
+/// What an agent must know of a VM's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VmFacts {
+    /// Name of the VM.
+    pub name: messages::vm_name::VmName,
+    /// Size of its guest's memory, in bytes.
+    pub memory_bytes: u64,
+    /// Do the settings say where its console is?
+    pub has_console: bool,
+}
+
+/// Locks what threads share. A thread that has panicked has ended the whole process, so no lock is poisoned.
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

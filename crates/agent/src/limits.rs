@@ -1,0 +1,52 @@
+//! Every bound of the crate, with its meaning. All files take theirs from here (docs/style.md L1).
+
+use std::time::Duration;
+
+use messages::time::Span;
+
+/// The mind looks at everything at least this often.
+pub const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// A process of this host has this long to say how its VM is.
+pub const STATUS_PATIENCE: Duration = Duration::from_millis(1_500);
+/// Another agent is asked for its report this often.
+pub const REPORT_EVERY: Duration = Duration::from_millis(500);
+/// Another agent has this long to answer a question.
+pub const AGENT_PATIENCE: Duration = Duration::from_secs(2);
+/// Another agent has this long to answer a request for a reservation: a process starts there meanwhile.
+pub const RESERVATION_PATIENCE: Duration = Duration::from_secs(8);
+/// A reservation that nobody uses ends after this.
+pub const RESERVATION: Duration = Duration::from_secs(30);
+/// A process that is to wait for a VM has this long to begin to.
+pub const LISTEN_PATIENCE: Duration = Duration::from_secs(5);
+/// Pause between two looks at whether a process waits for a VM.
+pub const LISTEN_LOOK: Duration = Duration::from_millis(10);
+/// A clone that an order has begun is waited for as long as this, before its order counts as without answer.
+pub const CLONE_PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// A watch of the store ends this often without news, to look whether the agent ends.
+pub const STORE_WATCH: Duration = Duration::from_secs(2);
+/// Pause before a store that is away is asked again.
+pub const STORE_PAUSE: Duration = Duration::from_millis(500);
+/// How old an answer of the arbiter may be by which a VM is started.
+pub const OWNERSHIP_AGE: Span = Span::from_ms(2_000);
+/// An operation's progress is written down at most this often.
+pub const PROGRESS_EVERY: Span = Span::from_ms(20_000);
+/// The body of a request may have so many bytes: a VM's settings.
+pub const REQUEST_BYTES_MAX: usize = 256 << 10;
+/// The answer of another agent may have so many bytes.
+pub const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// Connections to the agent at once; further ones wait.
+pub const CONNECTIONS_MAX: usize = 256;
+/// Orders that wait for the mind; a request beyond them is refused as busy.
+pub const ORDERS_MAX: usize = 64;
+/// Happenings of a host's VMs that are kept for whoever asks.
+pub const EVENTS_KEPT: usize = 4_096;
+/// Operations that have ended, of each VM the last one, are shown for this long.
+pub const OPERATION_SHOWN: Span = Span::from_ms(7 * 24 * 3_600_000);
+/// Bytes of a comment that somebody gives.
+pub const COMMENT_BYTES_MAX: usize = 1_000;
+/// Files of last words that are kept of each VM.
+pub const LOGS_KEPT: usize = 8;
+/// Bytes of the last words of a process that are read.
+pub const LAST_WORDS_BYTES: u64 = 4 << 10;
+/// Steps of the loop by which a host is measured.
+pub const MEASURE_STEPS: u64 = 50_000_000;

@@ -1,0 +1,294 @@
+//! What the mind is told, and what it remembers of it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use control::{Status, Verb};
+use messages::time::{Span, Time};
+use messages::vm_name::VmName;
+use os::sys::clock;
+use plan::limits::ORDER_PATIENCE;
+use plan::{Failures, HostName, Loss, Lost, Now, Prepared, Wall};
+use report::{Happening, Line, PhaseWord, RoleWord, SuspicionWord};
+
+use super::{Mind, Ordered, Told};
+use crate::facts::{ProcessReport, Report};
+use crate::keeper::Watched;
+use crate::limits::RESERVATION;
+use crate::scene::now;
+use crate::sight::{Heard, host_of};
+
+/// An order that was refused is given again no sooner than this.
+const REFUSED_REST: Span = Span::from_ms(1_000);
+
+impl Mind {
+    /// Takes in what is told. True: the mind looks at once.
+    pub(super) fn hear(&mut self, told: Told) -> bool {
+        match told {
+            Told::Store(watched) => return self.hear_store(watched),
+            Told::Statuses(at, statuses) => self.hear_statuses(at, statuses),
+            Told::Happened(line) => return self.hear_happening(&line),
+            Told::Reported(host, report, took) => self.hear_report(host, *report, took),
+            Told::Arbiter(said) => match said.owners {
+                Ok(owners) => {
+                    self.arbiter_away = None;
+                    let at = said.at;
+                    self.owners = owners.into_iter().map(|(vm, owner)| (vm, (at, owner))).collect();
+                }
+                Err(why) => {
+                    let since = self.arbiter_away.take().map_or(said.at, |(since, _)| since);
+                    self.arbiter_away = Some((since, why));
+                    self.owners.clear();
+                }
+            },
+            Told::Reserved(vm, host, answer) => {
+                self.hear_reservation(&vm, &host, answer);
+                return true;
+            }
+            Told::Ordered(vm, verb, answer) => {
+                self.hear_order(&vm, &verb, answer);
+                return true;
+            }
+            Told::Wrote(key, result) => {
+                self.writing.remove(&key);
+                if let Err(why) = result {
+                    tracing::debug!("{key} is not written: {why}");
+                }
+            }
+        }
+        false
+    }
+
+    fn hear_store(&mut self, watched: Watched) -> bool {
+        match watched {
+            Watched::Seen(seen) => {
+                let has_news = !matches!(seen, store::Seen::Nothing);
+                self.known.take(seen);
+                self.directory_away = None;
+                has_news
+            }
+            Watched::Away(why) => {
+                let since = self.directory_away.take().map_or(now().wall, |(since, _)| since);
+                self.directory_away = Some((since, why));
+                false
+            }
+        }
+    }
+
+    /// What the processes here say, which is this host's own report too.
+    fn hear_statuses(&mut self, at: Time, statuses: Vec<Status>) {
+        for status in &statuses {
+            if let Ok(vm) = VmName::new(&status.name)
+                && let Some(handled) = self.handled.get_mut(&vm)
+            {
+                let is_done = |ordered: &Ordered| at > ordered.at && shows(&ordered.verb, status);
+                if handled.ordered.as_ref().is_some_and(is_done) {
+                    handled.ordered = None;
+                }
+                if status.is_live() || status.role == Some(RoleWord::Backup) {
+                    handled.starting = None;
+                }
+            }
+        }
+        let processes = statuses.into_iter().map(|status| ProcessReport {
+            age_ms: status.observed.age_ms,
+            status,
+        });
+        let stuck = self.handled.iter().filter(|(_, handled)| handled.is_stuck);
+        let report = Report {
+            host: self.facts_of_host(),
+            processes: processes.collect(),
+            stuck: stuck.map(|(vm, _)| vm.to_string()).collect(),
+        };
+        let heard = Heard {
+            at,
+            report,
+            round_trip: None,
+        };
+        self.heard.insert(self.me.clone(), heard);
+    }
+
+    fn hear_report(&mut self, host: HostName, report: Report, took: Duration) {
+        // What a host did before it was away says nothing of it now: whatever failed, failed with it.
+        let at = clock::now();
+        let before = self.heard.get(&host);
+        let was_away = before.is_some_and(|heard| at.since(heard.at) > plan::limits::STALE_REMOTE);
+        let is_other_boot = before.is_some_and(|heard| heard.report.host.boot != report.host.boot);
+        if was_away || is_other_boot {
+            let vms: Vec<VmName> = self.known.vms.keys().cloned().collect();
+            for vm in vms {
+                self.backoff.forgive(&vm, &host);
+            }
+        }
+        let round_trip = Some(Span(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX)));
+        self.heard.insert(
+            host,
+            Heard {
+                at,
+                report,
+                round_trip,
+            },
+        );
+    }
+
+    fn hear_reservation(&mut self, vm: &VmName, host: &HostName, answer: Result<SocketAddr, String>) {
+        let handled = self.handled.entry(vm.clone()).or_default();
+        handled.asking = None;
+        match answer {
+            Ok(address) => {
+                let until = clock::now().after(Span(RESERVATION.as_nanos() as u64));
+                let prepared = Prepared {
+                    host: host.clone(),
+                    until,
+                };
+                handled.prepared = Some((prepared, address));
+            }
+            Err(why) => self.backoff.fail(now(), vm, host, &why),
+        }
+    }
+
+    fn hear_order(&mut self, vm: &VmName, verb: &Verb, answer: Result<(), String>) {
+        let handled = self.handled.entry(vm.clone()).or_default();
+        let Err(why) = answer else {
+            if *verb == Verb::Reset {
+                handled.ordered = None;
+                self.confirm(vm);
+            }
+            return;
+        };
+        let to = handled.ordered.as_ref().and_then(|ordered| ordered.to.clone());
+        match verb {
+            Verb::Protect { .. } | Verb::MoveBackup { .. } => {
+                handled.prepared = None;
+                handled.ordered = None;
+                if let Some(to) = to {
+                    self.backoff.fail(now(), vm, &to, &why);
+                }
+            }
+            Verb::Failover => {
+                handled.ordered = None;
+                self.failed_to_hand_over(vm, &why);
+            }
+            // It is given again after a while: the planner goes by what it sees.
+            _ => {
+                let rest = Span(ORDER_PATIENCE.0.saturating_sub(REFUSED_REST.0));
+                let at = Time(clock::now().0.saturating_sub(rest.0));
+                if let Some(ordered) = &mut handled.ordered {
+                    ordered.at = at;
+                }
+                tracing::debug!("{vm} does not take {verb:?}: {why}");
+            }
+        }
+    }
+
+    fn failed_to_hand_over(&mut self, vm: &VmName, why: &str) {
+        let handled = self.handled.entry(vm.clone()).or_default();
+        let before = handled
+            .not_handed_over
+            .as_ref()
+            .map_or(0, |failures| failures.count);
+        handled.not_handed_over = Some(Failures {
+            count: before.saturating_add(1),
+            last: why.to_owned(),
+            at: clock::now(),
+        });
+    }
+
+    /// What a process says has happened. What happened before this agent began is remembered, and nobody is
+    /// blamed for it any more.
+    fn hear_happening(&mut self, line: &Line) -> bool {
+        let Ok(vm) = VmName::new(&line.vm) else {
+            return false;
+        };
+        let is_news = line.time_ns >= self.began.0;
+        let at = Now {
+            time: Time(line.time_ns),
+            wall: Wall(line.wall_ns),
+        };
+        match &line.happening {
+            Happening::Alone { peer, why, .. } => self.hear_alone(at, &vm, peer, *why, is_news),
+            Happening::GoLive {
+                was: RoleWord::Backup,
+                ..
+            } => self.hear_takeover(at, &vm),
+            Happening::Protected { peer, .. } => {
+                let host = host_of(&self.known, &self.heard, peer);
+                self.backoff.succeed(&vm, &host);
+                let handled = self.handled.entry(vm).or_default();
+                (handled.lost, handled.prepared, handled.ordered) = (None, None, None);
+            }
+            Happening::CloneFailed { peer, why } if is_news => self.hear_failed_clone(&vm, peer, why),
+            Happening::HandedOver { .. } | Happening::Taken { .. } => {
+                let handled = self.handled.entry(vm).or_default();
+                (handled.not_handed_over, handled.ordered, handled.lost) = (None, None, None);
+            }
+            Happening::NotHandedOver { why } if is_news => {
+                self.handled.entry(vm.clone()).or_default().ordered = None;
+                self.failed_to_hand_over(&vm, why);
+            }
+            Happening::Halt(ending) => self.handled.entry(vm).or_default().ending = Some(ending.clone()),
+            _ => return false,
+        }
+        is_news
+    }
+
+    fn hear_alone(&mut self, at: Now, vm: &VmName, peer: &str, why: SuspicionWord, is_news: bool) {
+        let host = host_of(&self.known, &self.heard, peer);
+        if is_news && why == SuspicionWord::Slow {
+            self.backoff.shun(now(), vm, &host, "was too slow");
+        } else if is_news && matches!(why, SuspicionWord::Diverged | SuspicionWord::Garbage) {
+            self.backoff
+                .shun(now(), vm, &host, "computed something else than the primary");
+        }
+        let handled = self.handled.entry(vm.clone()).or_default();
+        (handled.prepared, handled.ordered) = (None, None);
+        handled.lost = Some(Lost {
+            host: Some(host),
+            at: at.wall,
+            how: Loss::Suspected(why),
+        });
+    }
+
+    fn hear_takeover(&mut self, at: Now, vm: &VmName) {
+        let owner = self.known.vms.get(vm).and_then(|known| known.place.as_ref());
+        let from = owner.map(|place| HostName::new(place.value.owner.clone()));
+        let handled = self.handled.entry(vm.clone()).or_default();
+        handled.lost = Some(Lost {
+            host: from.filter(|from| *from != self.me),
+            at: at.wall,
+            how: Loss::TookOver,
+        });
+    }
+
+    /// A host that cannot be called is asked again soon. One to which the copying failed is shunned, unless
+    /// it is gone: then it is judged anew when it comes back.
+    fn hear_failed_clone(&mut self, vm: &VmName, peer: &str, why: &str) {
+        let host = host_of(&self.known, &self.heard, peer);
+        let status = self.heard.get(&self.me).and_then(|heard| {
+            let mut processes = heard.report.processes.iter();
+            processes.find(|told| told.status.name == vm.as_str() && told.status.is_live())
+        });
+        let phase = status.and_then(|told| told.status.clone.as_ref().map(|clone| clone.phase));
+        match phase {
+            Some(PhaseWord::Copying | PhaseWord::CatchingUp | PhaseWord::Arming) => {
+                self.backoff
+                    .shun(now(), vm, &host, &format!("did not become the backup: {why}"));
+            }
+            None | Some(PhaseWord::Connecting) => self.backoff.fail(now(), vm, &host, why),
+        }
+        let handled = self.handled.entry(vm.clone()).or_default();
+        (handled.prepared, handled.ordered) = (None, None);
+    }
+}
+
+/// Does a status show that this order is carried out, or under way so that the planner sees it?
+fn shows(verb: &Verb, status: &Status) -> bool {
+    match verb {
+        Verb::Protect { .. } | Verb::MoveBackup { .. } => status.clone.is_some(),
+        Verb::Unprotect => status.role == Some(RoleWord::Solo) && status.clone.is_none(),
+        Verb::Failover => !status.is_live(),
+        Verb::Pause => status.paused_since_wall_ns.is_some(),
+        Verb::Resume => status.paused_since_wall_ns.is_none(),
+        _ => false,
+    }
+}

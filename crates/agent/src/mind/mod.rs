@@ -1,0 +1,221 @@
+//! `Mind`: the thread that looks at everything a few times a second, has the planner decide, and acts. It is
+//! the only place where the agent's own state changes; everything else tells it what has happened.
+//!
+//! It never waits: what takes time is an errand on a thread or a task of its own, and comes back as something
+//! told (`told`). `hearing` takes in what is told, `looking` makes of it what the planner looks at, `acting`
+//! carries out what was decided, `recording` writes down what the next controller must know, and `ownership`
+//! asks the arbiter.
+
+mod acting;
+mod hearing;
+mod looking;
+mod ownership;
+mod recording;
+mod told;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use control::Verb;
+use messages::time::Time;
+use messages::vm_name::VmName;
+use os::sys::clock;
+use plan::{Backoff, Failures, HostName, Lost, Ownership, Prepared, Wall, Watch};
+use report::Ending;
+use tokio::sync::watch;
+
+use crate::client::Where;
+use crate::config::Config;
+use crate::facts::Fixed;
+use crate::identity::Identity;
+use crate::keeper::{Keeper, Write};
+use crate::known::Known;
+use crate::limits::LOOK_EVERY;
+use crate::processes::Processes;
+use crate::scene::{self, Scene};
+use crate::sight::AllHeard;
+use crate::{Program, VmFacts};
+
+pub use ownership::watch as watch_ownership;
+pub use told::{AskedOwners, Told};
+
+/// An order that was given to a process, until its status shows what came of it.
+#[derive(Clone, Debug)]
+struct Ordered {
+    at: Time,
+    verb: Verb,
+    /// The host that is to be the backup, with the orders that name one.
+    to: Option<HostName>,
+}
+
+/// What the agent remembers of a VM from one look to the next. Nothing of it is needed to go on: an agent
+/// that has just started has none of it.
+#[derive(Debug, Default)]
+struct Handled {
+    starting: Option<Time>,
+    asking: Option<(HostName, Time)>,
+    prepared: Option<(Prepared, SocketAddr)>,
+    ordered: Option<Ordered>,
+    not_handed_over: Option<Failures>,
+    lost: Option<Lost>,
+    watch: Watch,
+    gone_since: Option<Time>,
+    /// How its process on this host has ended, as that has said.
+    ending: Option<Ending>,
+    /// Was its live process on this host at the last look?
+    was_here: bool,
+    /// That it cannot be taken away from this host.
+    is_stuck: bool,
+}
+
+/// What the mind thinks with.
+#[derive(Debug)]
+pub struct Mind {
+    me: HostName,
+    config: Config,
+    program: Program,
+    identity: Identity,
+    fixed: Fixed,
+    sockets: PathBuf,
+    keeper: Keeper,
+    processes: Arc<Mutex<Processes>>,
+    wanted_owners: Arc<Mutex<AskedOwners>>,
+    runtime: tokio::runtime::Handle,
+    tell: Sender<Told>,
+    scene: watch::Sender<Arc<Scene>>,
+
+    known: Known,
+    directory_away: Option<(Wall, String)>,
+    arbiter_away: Option<(Time, String)>,
+    owners: BTreeMap<VmName, (Time, Ownership)>,
+    heard: AllHeard,
+    handled: BTreeMap<VmName, Handled>,
+    backoff: Backoff,
+    /// Settings that were read, by their text.
+    facts: BTreeMap<VmName, (String, Result<VmFacts, String>)>,
+    /// Keys of which a change is under way, and since when.
+    writing: BTreeMap<String, Time>,
+    /// Other agents that are asked again and again.
+    polled: BTreeSet<HostName>,
+    began: Time,
+}
+
+/// What a mind is made with.
+#[derive(Debug)]
+pub struct Parts {
+    /// What `agent.toml` says.
+    pub config: Config,
+    /// The program that it is part of.
+    pub program: Program,
+    /// How it is known to others.
+    pub identity: Identity,
+    /// The site's store.
+    pub keeper: Keeper,
+    /// The processes of this host.
+    pub processes: Arc<Mutex<Processes>>,
+    /// Runs what other hosts are asked.
+    pub runtime: tokio::runtime::Handle,
+    /// Where the mind is told something.
+    pub tell: Sender<Told>,
+    /// Where it shows what it has seen.
+    pub scene: watch::Sender<Arc<Scene>>,
+}
+
+impl Mind {
+    /// A mind that has seen nothing yet.
+    #[must_use]
+    pub fn new(parts: Parts) -> Mind {
+        let sockets = parts.config.sockets(&parts.program.sockets);
+        let seed = os::entropy::random_u128() as u64;
+        Mind {
+            me: HostName::new(parts.config.host.clone()),
+            fixed: Fixed::new(&parts.config, &parts.program),
+            sockets,
+            wanted_owners: Arc::default(),
+            known: Known::default(),
+            directory_away: Some((scene::now().wall, "it was not read yet".into())),
+            arbiter_away: None,
+            owners: BTreeMap::new(),
+            heard: AllHeard::new(),
+            handled: BTreeMap::new(),
+            backoff: Backoff::new(seed),
+            facts: BTreeMap::new(),
+            writing: BTreeMap::new(),
+            polled: BTreeSet::new(),
+            began: clock::now(),
+            config: parts.config,
+            program: parts.program,
+            identity: parts.identity,
+            keeper: parts.keeper,
+            processes: parts.processes,
+            runtime: parts.runtime,
+            tell: parts.tell,
+            scene: parts.scene,
+        }
+    }
+
+    /// The VMs of which the arbiter is asked who owns them.
+    #[must_use]
+    pub fn wanted_owners(&self) -> Arc<Mutex<AskedOwners>> {
+        self.wanted_owners.clone()
+    }
+
+    /// Thinks until nobody tells it anything any more, or `ends` says so.
+    pub fn think(mut self, told: &Receiver<Told>, ends: &dyn Fn() -> bool) {
+        let mut next = Instant::now();
+        while !ends() {
+            match told.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Ok(news) => {
+                    let is_urgent = self.hear(news);
+                    if !is_urgent && Instant::now() < next {
+                        continue;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            // What was told in the meantime belongs to the same look.
+            while let Ok(news) = told.try_recv() {
+                self.hear(news);
+            }
+            self.look();
+            next = Instant::now() + LOOK_EVERY;
+        }
+    }
+
+    /// Where the agent of this host is called; `None`: the host is not known, or is this one.
+    fn agent_of(&self, host: &HostName) -> Option<Where> {
+        if *host == self.me {
+            return None;
+        }
+        let card = self.known.hosts.get(host)?;
+        Some(Where::Host {
+            address: card.value.agent,
+            name: host.as_str().to_owned(),
+            tls: self.identity.client.clone(),
+        })
+    }
+
+    /// Has a change made on a thread of its own, unless one of the same key is under way.
+    fn write(&mut self, write: Write) {
+        let key = write.key.as_str().to_owned();
+        if self.writing.contains_key(&key) {
+            return;
+        }
+        let (keeper, tell, name) = (self.keeper.clone(), self.tell.clone(), key.clone());
+        let thread = std::thread::Builder::new()
+            .name("store write".into())
+            .spawn(move || {
+                let result = keeper.make(&write).map(drop).map_err(|error| error.to_string());
+                // Nobody listens any more when the agent ends.
+                let _ = tell.send(Told::Wrote(name, result));
+            });
+        if thread.is_ok() {
+            self.writing.insert(key, clock::now());
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What the mind writes into the store: its host's card, where the VMs are that it controls, and how far
+//! their operations are. Only the controller of a VM writes these, and no controller of an earlier epoch
+//! writes over a later one.
+
+use messages::vm_name::VmName;
+use plan::{Cause, Decision, HostName, Now, Outcome, Vm, limits::NO_WAY_BACK};
+use report::HaltCode;
+use serde::Serialize;
+use store::{Expected, Key, Revision};
+
+use super::{Handled, Mind};
+use crate::keeper::Write;
+use crate::known::KnownVm;
+use crate::limits::PROGRESS_EVERY;
+use crate::records::{
+    EndWord, EndedRecord, HostCard, OperationRecord, OperationState, Place, PowerWord, Spec, SwapRecord,
+    VmKey,
+};
+
+impl Mind {
+    /// Writes this host's card, unless it is there.
+    pub(super) fn introduce(&mut self) {
+        if self.directory_away.is_some() {
+            return;
+        }
+        let before = self.known.hosts.get(&self.me).map(|card| &card.value);
+        let card = HostCard {
+            agent: self.config.agent_address(),
+            address: self.config.address,
+            rest: before.map(|card| card.rest.clone()).unwrap_or_default(),
+        };
+        if before == Some(&card) {
+            return;
+        }
+        // Its name was looked at when the file was read.
+        if let Ok(key) = Key::host(self.me.as_str()) {
+            self.write_value(key, &card, Expected::Any);
+        }
+    }
+
+    fn write_value(&mut self, key: Key, value: &impl Serialize, expected: Expected) {
+        match serde_json::to_vec(value) {
+            Ok(value) => self.write(Write {
+                key,
+                value: Some(value),
+                expected,
+            }),
+            Err(error) => tracing::warn!("{key} cannot be written: {error}"),
+        }
+    }
+
+    /// Writes down what the next controller of a VM must know.
+    pub(super) fn record(&mut self, now: Now, vm: &Vm, decision: &Decision) {
+        let name = vm.name();
+        let Some(known) = self.known.vms.get(name).cloned() else {
+            return;
+        };
+        let is_live_here = vm.seen.here.as_ref().is_some_and(|view| view.process.is_live());
+        let me = self.me.clone();
+        let handled = self.handled.entry(name.clone()).or_default();
+        let before = known.place.as_ref().map(|place| place.value.clone());
+        let place = place(now, vm, &me, before.clone(), handled, &known);
+        handled.was_here = is_live_here;
+        if let Some(place) = place
+            && before.as_ref() != Some(&place)
+            && self.directory_away.is_none()
+        {
+            let expected = expected(known.place.as_ref().map(|place| place.revision));
+            self.write_value(VmKey::Place.of(name), &place, expected);
+        }
+        self.record_operation(now, name, &known, decision);
+    }
+
+    /// Writes down how far a VM's operation is, if the planner has something to say of it.
+    fn record_operation(&mut self, now: Now, vm: &VmName, known: &KnownVm, decision: &Decision) {
+        let Some(record) = &known.operation else {
+            return;
+        };
+        if record.value.state != OperationState::Running || self.directory_away.is_some() {
+            return;
+        }
+        let mut operation = record.value.clone();
+        match &decision.ended {
+            Some(Outcome::Done) => operation.state = OperationState::Done,
+            Some(Outcome::Failed(reasons)) => {
+                operation.state = OperationState::Failed;
+                operation.reasons = reasons.iter().map(plan::Why::reason).collect();
+            }
+            None => {
+                let since = now.since_wall(plan::Wall(operation.progress_wall_ns));
+                if decision.goes_on && since > PROGRESS_EVERY {
+                    operation.progress_wall_ns = now.wall.0;
+                }
+            }
+        }
+        if operation.state != OperationState::Running {
+            operation.ended_wall_ns = now.wall.0;
+        }
+        if operation != record.value {
+            self.write_operation(vm, &operation, record.revision);
+        }
+    }
+
+    fn write_operation(&mut self, vm: &VmName, operation: &OperationRecord, revision: Revision) {
+        let key = VmKey::Operation.of(vm);
+        self.write_value(key, operation, Expected::Revision(revision));
+    }
+
+    /// Writes down that the process has done a step that leaves no trace.
+    pub(super) fn confirm(&mut self, vm: &VmName) {
+        let record = self.known.vms.get(vm).and_then(|known| known.operation.clone());
+        if let Some(record) = record {
+            let operation = OperationRecord {
+                confirmed: true,
+                ..record.value
+            };
+            self.write_operation(vm, &operation, record.revision);
+        }
+    }
+
+    /// Writes down that a VM is handed over, before it is: whoever controls it then must know.
+    pub(super) fn note_swap(&mut self, now: Now, vm: &VmName, to: &HostName, cause: Cause) {
+        let Some(record) = self.known.vms.get(vm).and_then(|known| known.place.clone()) else {
+            return;
+        };
+        let mut place = record.value;
+        place.swaps = recent(now, place.swaps);
+        place.swaps.push(SwapRecord {
+            at_wall_ns: now.wall.0,
+            from: self.me.as_str().to_owned(),
+            to: to.as_str().to_owned(),
+            cause: cause.into(),
+        });
+        let expected = Expected::Revision(record.revision);
+        self.write_value(VmKey::Place.of(vm), &place, expected);
+    }
+}
+
+fn expected(revision: Option<Revision>) -> Expected {
+    revision.map_or(Expected::Absent, Expected::Revision)
+}
+
+/// The changes of an owner that still matter.
+fn recent(now: Now, swaps: Vec<SwapRecord>) -> Vec<SwapRecord> {
+    let is_recent = |swap: &SwapRecord| now.since_wall(plan::Wall(swap.at_wall_ns)) < NO_WAY_BACK;
+    swaps.into_iter().filter(is_recent).collect()
+}
+
+/// Where a VM is, as this agent has to write it down; `None`: that is another agent's business.
+fn place(
+    now: Now,
+    vm: &Vm,
+    me: &HostName,
+    before: Option<Place>,
+    handled: &Handled,
+    known: &KnownVm,
+) -> Option<Place> {
+    let process = vm.seen.here.as_ref().map(|view| &view.process);
+    if let Some(process) = process.filter(|process| process.is_live()) {
+        let mut place = before.unwrap_or_default();
+        if place.epoch > process.epoch {
+            return None;
+        }
+        let is_new_owner = !place.owner.is_empty() && place.owner != me.as_str();
+        place.swaps = recent(now, place.swaps);
+        let is_noted = place
+            .swaps
+            .iter()
+            .any(|swap| swap.to == me.as_str() && swap.from == place.owner);
+        if is_new_owner && !is_noted {
+            place.swaps.push(SwapRecord {
+                at_wall_ns: now.wall.0,
+                from: place.owner.clone(),
+                to: me.as_str().to_owned(),
+                cause: crate::records::CauseWord::Failure,
+            });
+        }
+        place.owner = me.as_str().to_owned();
+        place.member = process.member().map(|member| member.as_str().to_owned());
+        place.epoch = process.epoch;
+        place.ended = None;
+        return Some(place);
+    }
+    let mut place = before?;
+    // Only its last owner's agent knows how it ended.
+    let is_ours = place.owner == me.as_str() && place.ended.is_none();
+    let is_gone =
+        process.is_none_or(plan::Process::is_over) && vm.seen.elsewhere.is_none() && vm.seen.member.is_none();
+    let has_run = handled.was_here || handled.ending.is_some();
+    if !is_ours || !is_gone || handled.starting.is_some() || !has_run {
+        return None;
+    }
+    let spec = known.spec.as_ref().map(|spec| &spec.value);
+    place.ended = Some(EndedRecord {
+        how: how(handled, spec),
+        by: spec.map(|spec| spec.power_asked.by.clone()).unwrap_or_default(),
+        at_wall_ns: now.wall.0,
+    });
+    Some(place)
+}
+
+/// How a VM's process on this host has ended.
+fn how(handled: &Handled, spec: Option<&Spec>) -> EndWord {
+    let code = handled.ending.as_ref().map(|ending| ending.code);
+    let is_wanted = spec.is_some_and(|spec| spec.power == PowerWord::Off);
+    match code {
+        Some(HaltCode::Off | HaltCode::Failed | HaltCode::Panicked) if is_wanted => EndWord::Stopped,
+        Some(HaltCode::Off | HaltCode::Failed | HaltCode::Panicked) => EndWord::SwitchedOff,
+        Some(HaltCode::Quit | HaltCode::Left) => EndWord::Stopped,
+        _ => EndWord::Died,
+    }
+}

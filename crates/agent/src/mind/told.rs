@@ -1,0 +1,46 @@
+//! `Told`: everything that the mind is told, by the threads and tasks that wait in its place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use control::{Status, Verb};
+use messages::time::Time;
+use messages::vm_name::VmName;
+use plan::{HostName, Ownership};
+
+use crate::facts::Report;
+use crate::keeper::Watched;
+
+/// The VMs of which the arbiter is asked who owns them.
+pub type AskedOwners = BTreeSet<VmName>;
+
+/// What the arbiter has said.
+#[derive(Debug)]
+pub struct Owners {
+    /// When it was asked.
+    pub at: Time,
+    /// Who owns each VM of which it was asked; or why it has not answered.
+    pub owners: Result<BTreeMap<VmName, Ownership>, String>,
+}
+
+/// What the mind is told.
+#[derive(Debug)]
+pub enum Told {
+    /// What the store has said.
+    Store(Watched),
+    /// What the processes of this host have said, asked at this time.
+    Statuses(Time, Vec<Status>),
+    /// A process of this host says what has happened to its VM.
+    Happened(Box<report::Line>),
+    /// Another agent has told of its host; it took so long.
+    Reported(HostName, Box<Report>, Duration),
+    /// What the arbiter has said.
+    Arbiter(Owners),
+    /// Another host has granted a reservation for a VM, or refused.
+    Reserved(VmName, HostName, Result<SocketAddr, String>),
+    /// A process of this host has taken an order, or refused it with a sentence.
+    Ordered(VmName, Verb, Result<(), String>),
+    /// A change of the store was made, or was not.
+    Wrote(String, Result<(), String>),
+}

@@ -1,0 +1,149 @@
+//! Wishes that are done once: that a VM go elsewhere, that a host be emptied, that what was begun be ended.
+
+use messages::vm_name::VmName;
+use report::RoleWord;
+use store::{Expected, Key};
+
+use super::wish::{Change, Wisher, after, find, host, with_operation, write};
+use crate::api::problem::Problem;
+use crate::keeper::Write;
+use crate::records::{DrainRecord, KindRecord, OperationRecord, OperationState, VmKey};
+use crate::scene::Scene;
+
+/// What somebody wants done with a VM that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Its two sides change their roles.
+    Failover,
+    /// It runs on this host.
+    Move(String),
+    /// It has another backup, on this host.
+    MoveBackup(Option<String>),
+    /// Its reset button is pressed.
+    Reset,
+}
+
+/// Something is done with a VM that runs.
+///
+/// # Errors
+/// It does not run or has no backup, something else is under way, or there is no such VM or host.
+pub fn deed(scene: &Scene, name: &VmName, deed: &Deed, wisher: &Wisher) -> Result<Change, Problem> {
+    let (vm, _) = find(scene, name)?;
+    let Some((owner, status)) = vm.live.as_ref().filter(|_| vm.face.observed.is_some()) else {
+        let reasons = vm.face.reasons.iter().map(plan::Why::reason).collect();
+        let detail = format!("{name} is not seen to run");
+        return Err(Problem::new("not-now", detail).because(reasons));
+    };
+    let member = vm.backup.as_ref().map(|(host, _)| host);
+    let member = member.filter(|_| status.role == Some(RoleWord::Primary));
+    let needs_backup = |command: &str| {
+        let detail =
+            format!("{name} has no backup, and `{command}` needs one: `lockstep protect {name}` makes it");
+        Problem::new("not-now", detail).because(vm.face.reasons.iter().map(plan::Why::reason).collect())
+    };
+    let kind = match deed {
+        Deed::Failover if member.is_none() => return Err(needs_backup("failover")),
+        Deed::Failover => KindRecord::Failover {
+            from: owner.as_str().to_owned(),
+        },
+        Deed::Move(to) => {
+            let to = host(scene, to)?;
+            if to == *owner {
+                return Ok(Change::already(format!("{name} is on {to} already")));
+            }
+            KindRecord::Move {
+                to: to.as_str().to_owned(),
+            }
+        }
+        Deed::MoveBackup(to) => {
+            let to = to.as_deref().map(|to| host(scene, to)).transpose()?;
+            if to.is_some() && to.as_ref() == member {
+                let to = to.map_or_else(String::new, |to| to.to_string());
+                return Ok(Change::already(format!(
+                    "the backup of {name} is on {to} already"
+                )));
+            }
+            if to.as_ref() == Some(owner) {
+                let detail = format!(
+                    "{name} runs on {owner}, and its backup is for when that host dies; `lockstep failover \
+                     {name}` swaps the two sides"
+                );
+                return Err(Problem::new("not-now", detail));
+            }
+            KindRecord::MoveBackup {
+                from: member.map(|member| member.as_str().to_owned()),
+                to: to.map(|to| to.as_str().to_owned()),
+            }
+        }
+        Deed::Reset => KindRecord::Reset,
+    };
+    with_operation(scene, name, vm, None, kind, wisher)
+}
+
+/// A host is to be emptied, or may be filled again.
+///
+/// # Errors
+/// There is no such host.
+pub fn drain(scene: &Scene, name: &str, wanted: bool, wisher: &Wisher) -> Result<Change, Problem> {
+    let name = host(scene, name)?;
+    let before = scene.known.drains.get(&name);
+    let Ok(key) = Key::drain(name.as_str()) else {
+        return Err(Problem::new("no-host", format!("{name} cannot be a host's name")));
+    };
+    let (write, sentence) = match (wanted, before) {
+        (true, Some(_)) => return Ok(Change::already(format!("{name} is being drained already"))),
+        (false, None) => return Ok(Change::already(format!("{name} is not being drained"))),
+        (true, None) => {
+            let record = DrainRecord {
+                asked: wisher.asked(scene),
+            };
+            let sentence = format!("{name} is being drained; `lockstep hosts` shows what it still holds");
+            (write(key, &record, Expected::Absent), sentence)
+        }
+        (false, Some(before)) => {
+            let write = Write {
+                key,
+                value: None,
+                expected: Expected::Revision(before.revision),
+            };
+            (write, format!("{name} takes VMs again"))
+        }
+    };
+    Ok(Change {
+        writes: vec![write],
+        sentence,
+        ..Change::default()
+    })
+}
+
+/// Ends an operation. What its step under way does is done.
+///
+/// # Errors
+/// There is none of this number.
+pub fn cancel(scene: &Scene, id: &str) -> Result<Change, Problem> {
+    let found = scene.known.vms.iter().find_map(|(name, known)| {
+        let record = known.operation.as_ref()?;
+        (record.value.id == id).then_some((name, record))
+    });
+    let Some((name, record)) = found else {
+        return Err(Problem::new(
+            "no-operation",
+            format!("there is no operation {id}"),
+        ));
+    };
+    if record.value.state != OperationState::Running {
+        return Ok(Change::already(format!("operation {id} has ended already")));
+    }
+    let operation = OperationRecord {
+        state: OperationState::Cancelled,
+        ended_wall_ns: scene.now.wall.0,
+        ..record.value.clone()
+    };
+    let word = operation.kind.word();
+    Ok(Change {
+        writes: vec![write(VmKey::Operation.of(name), &operation, after(Some(record)))],
+        sentence: format!("`{word}` of {name} is not gone on with; what was begun is ended"),
+        operation: Some(operation),
+        already: false,
+    })
+}

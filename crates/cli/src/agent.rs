@@ -1,0 +1,191 @@
+//! `lockstep agent`: makes this host one of a site, and runs its agent.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::process::ExitCode;
+
+use agent::{Config, Program, VmFacts};
+use anyhow::{Context, Result, anyhow, bail};
+use link::Key;
+use toml::{Table, Value};
+
+use crate::args::{AgentCommand, AgentRunArgs, InitArgs};
+use crate::vm_file::VmFile;
+use crate::{spec, usage, values};
+
+/// Name of the file with the site's key, beside `agent.toml`.
+const KEY_FILE: &str = "site.key";
+
+/// Does what the command says.
+pub fn run(command: &AgentCommand) -> Result<ExitCode> {
+    match command {
+        AgentCommand::Init(args) => init(args),
+        AgentCommand::Run(args) => serve(args),
+    }
+}
+
+/// Runs the agent.
+fn serve(args: &AgentRunArgs) -> Result<ExitCode> {
+    if let Some(parent) = args.ends_with
+        && !os::parent::end_with(parent)?
+    {
+        bail!("process {parent}, with which this one was to end, is not its parent any more");
+    }
+    let config = Config::load(&args.config).map_err(usage::mark)?;
+    let program = Program {
+        executable: std::env::current_exe().context("cannot find this program's own file")?,
+        version: env!("CARGO_PKG_VERSION"),
+        translates: host::build::can_translate().is_ok(),
+        sockets: spec::local_directory(),
+        read_vm,
+    };
+    agent::serve(&config, program, &mut |socket| {
+        tell!(
+            "lockstep: the agent of host {} answers at {} and {}",
+            config.host,
+            socket.display(),
+            config.agent_address()
+        );
+        os::stderr::write_early();
+    })?;
+    tell!("lockstep: the agent of host {} ends; its VMs go on", config.host);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the settings of a VM that an agent is to look after.
+fn read_vm(toml: &str) -> Result<VmFacts, String> {
+    let file = VmFile::of_text(toml)?;
+    let Some(name) = &file.name else {
+        return Err("a VM that an agent looks after has a name: give `name`, such as \"shop\"".into());
+    };
+    let of_site = [
+        ("backup", file.backup.is_some()),
+        ("key", file.key.is_some()),
+        ("arbiter", file.arbiter.is_some()),
+        ("insecure", file.insecure),
+    ];
+    if let Some((setting, _)) = of_site.iter().find(|(_, is_given)| *is_given) {
+        return Err(format!("`{setting}` is the site's business; leave it out"));
+    }
+    let vm = spec::vm(&file).map_err(|error| format!("{error:#}"))?;
+    Ok(VmFacts {
+        name: values::name(name).map_err(|error| format!("{error:#}"))?,
+        memory_bytes: vm.memory,
+        has_console: file.serial.is_some(),
+    })
+}
+
+/// Makes this host one of a site.
+fn init(args: &InitArgs) -> Result<ExitCode> {
+    let directory = args.config.parent().unwrap_or(Path::new("."));
+    private_directory(directory)?;
+    let shared = std::path::absolute(&args.shared)?;
+    if !shared.is_dir() {
+        return Err(usage::mark(anyhow!(
+            "there is no directory {}; mount what the hosts share first",
+            shared.display()
+        )));
+    }
+    let is_first = make_common(&shared, args.etcd.is_empty())?;
+    let key = directory.join(KEY_FILE);
+    let is_new_key = make_key(&key, is_first)?;
+    let text = text(args, &shared);
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&args.config)
+        .and_then(|mut file| file.write_all(text.as_bytes()));
+    match written {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let file = args.config.display();
+            bail!("{file} is there already; change it by hand, or remove it first");
+        }
+        other => other.with_context(|| format!("cannot write {}", args.config.display()))?,
+    }
+    let config = Config::load(&args.config)?;
+    say!(
+        "{} is written; host {} is one of the site",
+        args.config.display(),
+        config.host
+    );
+    if is_new_key {
+        say!(
+            "copy {} to the other hosts, and then run `lockstep agent init` there",
+            key.display()
+        );
+    }
+    say!("`lockstep agent run` starts the agent");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes what the hosts of the site have in common, unless it is there; true: it was not.
+fn make_common(shared: &Path, has_store: bool) -> Result<bool> {
+    let arbiter = shared.join("arbiter");
+    let is_first = !arbiter.exists();
+    private_directory(&arbiter)?;
+    if has_store {
+        let store = shared.join("directory");
+        private_directory(&store)?;
+        agent::create_store(&store)?;
+    }
+    Ok(is_first)
+}
+
+fn private_directory(path: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.with_context(|| format!("cannot make the directory {}", path.display()))
+}
+
+/// Makes the site's key on its first host; true: it was made now.
+fn make_key(key: &Path, is_first: bool) -> Result<bool> {
+    if key.exists() {
+        Key::load(key)?;
+        return Ok(false);
+    }
+    if !is_first {
+        bail!(
+            "this site has other hosts already; copy its key from one of them to {} first",
+            key.display()
+        );
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(key)?;
+    file.write_all(Key::generate()?.to_hex().as_bytes())?;
+    Ok(true)
+}
+
+/// The text of `agent.toml`.
+fn text(args: &InitArgs, shared: &Path) -> String {
+    let text = |path: &Path| Value::from(path.display().to_string());
+    let mut top = Table::new();
+    top.insert(
+        "host".into(),
+        Value::from(args.host.clone().unwrap_or_else(os::identity::host_name)),
+    );
+    top.insert("address".into(), Value::from(args.address.to_string()));
+    top.insert("key".into(), Value::from(KEY_FILE));
+    let paths = [("state_dir", &args.state_dir), ("run_dir", &args.run_dir)];
+    for (word, path) in paths {
+        if let Some(path) = path {
+            top.insert(word.into(), text(path));
+        }
+    }
+    let mut directory = Table::new();
+    if args.etcd.is_empty() {
+        directory.insert("kind".into(), Value::from("shared"));
+        directory.insert("path".into(), text(&shared.join("directory")));
+    } else {
+        directory.insert("kind".into(), Value::from("etcd"));
+        directory.insert("endpoints".into(), Value::from(args.etcd.clone()));
+    }
+    top.insert("directory".into(), Value::from(directory));
+    let arbiter = Table::from_iter([("path".to_owned(), text(&shared.join("arbiter")))]);
+    top.insert("arbiter".into(), Value::from(arbiter));
+    format!("# What this host's agent is to know; `man lockstep-agent` explains it.\n{top}")
+}
