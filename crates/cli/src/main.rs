@@ -34,6 +34,7 @@ mod output;
 mod release;
 mod replay;
 mod screen;
+mod site;
 mod spec;
 mod usage;
 mod values;
@@ -53,6 +54,7 @@ use clap::{CommandFactory, FromArgMatches};
 use control::VerbError;
 
 use args::{Cli, Command};
+use site::SiteError;
 
 /// Whether the error is that our reader has gone, so that there is nobody to tell.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -61,8 +63,8 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// Commands that people look for and that a manager of many VMs would have, which there is none of yet.
-const COMMANDS_OF_AN_AGENT: &str = "ps list top start suspend move migrate drain";
+/// Commands that people know from other managers of VMs, which are called otherwise here.
+const COMMANDS_OF_OTHERS: &str = "ps list top suspend migrate";
 
 /// Reads the command line; ends the process where that is the answer.
 fn arguments() -> Cli {
@@ -73,13 +75,11 @@ fn arguments() -> Cli {
     };
     if error.kind() == ErrorKind::InvalidSubcommand
         && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand)
-        && COMMANDS_OF_AN_AGENT.split(' ').any(|known| known == word)
+        && COMMANDS_OF_OTHERS.split(' ').any(|known| known == word)
     {
         tell!(
-            "lockstep: this version has no `{word}`, since nothing manages all VMs of a host: each VM is the \
-             process that `run`, `primary` or `backup` started; `lockstep status` lists them, and \
-             `protect`, `move-backup`, `unprotect`, `protection`, `failover`, `pause`, `resume`, `stop`, \
-             `reset`, `snapshot` and `events` are the other commands for VMs that run"
+            "lockstep: there is no `{word}`: `lockstep status` lists VMs, `pause` and `resume` are the guest's, \
+             `protection suspend` and `protection resume` the backup's, and `move` takes a VM to another host"
         );
         os::stderr::finish();
         std::process::exit(2);
@@ -107,7 +107,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     match (error.is::<usage::Usage>(), is_refusal) {
         (true, _) => 2,
         (_, true) => 4,
-        _ => error.downcast_ref().map_or(1, VerbError::exit_code),
+        _ => match error.downcast_ref::<SiteError>() {
+            Some(error) => error.exit_code(),
+            None => error.downcast_ref().map_or(1, VerbError::exit_code),
+        },
     }
 }
 
@@ -152,16 +155,27 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Replay(args) => replay::run(&args)?,
         Command::Primary(args) => return vm::primary(&args),
         Command::Backup(args) => return vm::backup(&args),
+        Command::Create(args) => return site::create(&args),
+        Command::Delete(args) => return vm_verbs::delete(&args),
+        Command::Start(args) => return site::start(&args),
+        Command::Move(args) => return site::move_vm(&args),
+        Command::Drain(args) => return site::drain(&args),
+        Command::Undrain(args) => return site::undrain(&args.host),
+        Command::Hosts(args) => return site::hosts(args.json),
+        Command::Check(args) => return site::check(&args),
+        Command::Operations(args) => return site::operations(args.json),
+        Command::Cancel(args) => return site::cancel(&args.id),
+        Command::Wait(args) => return site::wait(&args),
         Command::Status(args) => return vm_verbs::status(&args),
         Command::Protect(args) => return vm_verbs::protect(&args),
         Command::MoveBackup(args) => return vm_verbs::move_backup(&args),
         Command::Unprotect(args) => return vm_verbs::unprotect(&args),
-        Command::Failover(args) => vm_verbs::failover(&args)?,
+        Command::Failover(args) => return vm_verbs::failover(&args),
         Command::Protection(command) => return vm_verbs::protection(&command),
-        Command::Pause(args) => vm_verbs::pause(&args, true)?,
-        Command::Resume(args) => vm_verbs::pause(&args, false)?,
+        Command::Pause(args) => return vm_verbs::pause(&args, true),
+        Command::Resume(args) => return vm_verbs::pause(&args, false),
         Command::Stop(args) => return vm_verbs::stop(&args),
-        Command::Reset(args) => vm_verbs::reset(&args)?,
+        Command::Reset(args) => return vm_verbs::reset(&args),
         Command::Snapshot(args) => return vm_verbs::snapshot(&args),
         Command::Events(args) => vm_verbs::events(&args)?,
         Command::Release(args) => release::run(&args)?,

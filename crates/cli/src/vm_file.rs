@@ -225,6 +225,40 @@ impl VmFile {
         Ok(file)
     }
 
+    /// The file's text with whole paths, for whoever reads it elsewhere. What the file says otherwise stays as
+    /// it is written.
+    pub fn whole_text(path: &Path) -> Result<String> {
+        let file = VmFile::load(Some(path))?;
+        let text = std::fs::read_to_string(path)?;
+        let mut table: Table = text
+            .parse()
+            .map_err(|error| anyhow!("{}: {error}", path.display()))?;
+        let whole = |path: &Path| {
+            let whole = std::path::absolute(path).unwrap_or_else(|_| path.into());
+            Value::from(whole.display().to_string())
+        };
+        let is_word = |path: &Path| [FIRMWARE_NONE, FIRMWARE_DEFAULT].map(Path::new).contains(&path);
+        let firmware = file.firmware.as_deref().filter(|path| !is_word(path));
+        let paths = [
+            ("kernel", file.kernel.as_deref()),
+            ("initrd", file.initrd.as_deref()),
+            ("firmware", firmware),
+        ];
+        for (key, path) in paths {
+            if let Some(path) = path {
+                table.insert(key.into(), whole(path));
+            }
+        }
+        if !file.disk.is_empty() {
+            let disks = file.disk.iter().map(|disk| whole(Path::new(disk)));
+            table.insert("disk".into(), Value::Array(disks.collect()));
+        }
+        if let Some(net) = &file.net {
+            table.insert("net".into(), Value::from(net.clone()));
+        }
+        Ok(table.to_string())
+    }
+
     /// The settings of a text; the sentence of an error names the line.
     pub fn of_text(text: &str) -> Result<VmFile, String> {
         parse(text).map_err(|(line, sentence)| format!("line {line}: {sentence}"))

@@ -9,7 +9,8 @@ use report::{RoleWord, StateWord, amount};
 use crate::status::Status;
 
 /// The sign before a state; `utf8`: may it be another than ASCII's?
-fn sign(state: StateWord, utf8: bool) -> &'static str {
+#[must_use]
+pub fn sign(state: StateWord, utf8: bool) -> &'static str {
     match (state, utf8) {
         (StateWord::Protected, true) => "●",
         (StateWord::Protected, false) => "*",

@@ -50,6 +50,28 @@ pub fn bytes(bytes: u64) -> String {
     format!("{bytes} bytes")
 }
 
+/// A number of bytes as people want to know what was measured: three digits in the largest unit of which
+/// there is one, `21.2 GiB`, `366 MiB`.
+#[must_use]
+pub fn rounded(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = "bytes";
+    for larger in ["KiB", "MiB", "GiB", "TiB"] {
+        // 1,000 MiB would have four digits.
+        if value < 999.5 {
+            break;
+        }
+        (value, unit) = (value / 1024.0, larger);
+    }
+    if unit == "bytes" || value >= 99.95 {
+        format!("{value:.0} {unit}")
+    } else if value >= 9.995 {
+        format!("{value:.1} {unit}")
+    } else {
+        format!("{value:.2} {unit}")
+    }
+}
+
 /// A length of time in the two largest units that matter: `12.3 s`, `34 min 5 s`, `5 h 12 min`, `3 d 4 h`.
 #[must_use]
 pub fn lasted(span: Span) -> String {
@@ -66,6 +88,22 @@ pub fn lasted(span: Span) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_measured_has_three_digits() {
+        for (bytes, text) in [
+            (0, "0 bytes"),
+            (999, "999 bytes"),
+            (1_000, "0.98 KiB"),
+            (512 << 20, "512 MiB"),
+            (22_748_453_683, "21.2 GiB"),
+            (366_852 << 10, "358 MiB"),
+            (1023 << 20, "1.00 GiB"),
+            (5 << 40, "5.00 TiB"),
+        ] {
+            assert_eq!(rounded(bytes), text);
+        }
+    }
 
     #[test]
     fn amounts_are_as_people_write_them() {

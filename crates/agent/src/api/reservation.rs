@@ -9,7 +9,7 @@ use axum::extract::State;
 use messages::vm_name::VmName;
 use plan::limits::{BUFFER_BYTES, PROCESS_BYTES, RESERVE_PERMILLE};
 use report::RoleWord;
-use report::amount::bytes;
+use report::amount::rounded;
 use serde::{Deserialize, Serialize};
 
 use super::desk::Desk;
@@ -85,7 +85,7 @@ fn consider(scene: &Scene, vm: &VmName, memory_bytes: u64) -> Result<(), Problem
     let reserve = me.memory_bytes / 1000 * RESERVE_PERMILLE;
     let needed = memory_bytes + PROCESS_BYTES + BUFFER_BYTES + reserve;
     if me.free_bytes < needed {
-        let (free, needed) = (bytes(me.free_bytes), bytes(needed));
+        let (free, needed) = (rounded(me.free_bytes), rounded(needed));
         return Err(refused(format!("it has {free} free, {needed} needed")));
     }
     if me.protected >= me.protected_max {

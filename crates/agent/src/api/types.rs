@@ -5,7 +5,8 @@ use plan::{Face, Verdict, Wall, Why};
 use report::{Figures, FlagWord, GuestWord, PhaseWord, Reason, StateWord};
 use serde::{Deserialize, Serialize};
 
-use crate::records::{OperationRecord, OperationState, PowerWord, ProtectionWord};
+use crate::records::OperationRecord;
+pub use crate::records::{OperationState, PowerWord, ProtectionWord};
 use crate::scene::{Scene, SceneVm};
 
 /// A moment as programs read it (RFC 3339, UTC); empty: it is not known.

@@ -10,6 +10,7 @@ mod demo;
 mod gateway;
 mod machine;
 mod process;
+mod site;
 mod verbs;
 
 use std::path::PathBuf;
@@ -22,6 +23,10 @@ pub use demo::{DemoArgs, Kill};
 pub use gateway::GatewayArgs;
 pub use machine::{Engine, EngineArgs, PanicPolicy, SlowArgs, SlowPolicy, VmArgs};
 pub use process::{EventsArgs, OriginArgs, ProfileArgs, SandboxArgs};
+pub use site::{
+    CancelArgs, CheckArgs, CreateArgs, DeleteArgs, DrainArgs, HostArgs, JsonArgs, MoveArgs, Patience,
+    StartVmArgs, WaitArgs, Wanted,
+};
 pub use verbs::{
     BackupOfArgs, EventsOfArgs, NameArgs, OrderArgs, ProtectArgs, ProtectionCommand, ReleaseArgs,
     SnapshotArgs, StatusArgs, StopArgs,
@@ -160,6 +165,33 @@ pub enum Command {
     /// The lines are those of `--events`: docs/events.md explains them. The process keeps the last few
     /// hundred, whether it writes a file or not.
     Events(EventsOfArgs),
+    /// Make a VM one of the site's, or change its settings
+    ///
+    /// The VM is known on every host of the site from now on. It is off until `lockstep start`.
+    Create(CreateArgs),
+    /// Have a VM be none of the site's any more; its disks stay
+    Delete(DeleteArgs),
+    /// Start a VM of the site, which is protected as soon as it runs
+    Start(StartVmArgs),
+    /// Move a VM to another host while it runs
+    ///
+    /// Its backup is moved there first, and then the two sides change their roles: the VM has a backup all
+    /// the time.
+    Move(MoveArgs),
+    /// Have a host of the site emptied: its VMs go to other hosts, one after the other, and none new comes
+    Drain(DrainArgs),
+    /// Let a host take VMs again
+    Undrain(HostArgs),
+    /// Tell which hosts the site has, and how they are
+    Hosts(JsonArgs),
+    /// Tell of each host whether it could take a VM's backup, and if not, everything that speaks against it
+    Check(CheckArgs),
+    /// Tell what was begun last with each VM of the site
+    Operations(JsonArgs),
+    /// End what was begun with a VM; what its present step does is done
+    Cancel(CancelArgs),
+    /// Wait until a VM of the site is protected, runs, or is off
+    Wait(WaitArgs),
     /// Say that a VM surely runs no more, so that it can be started again
     ///
     /// A VM with an arbiter has a record there of the process that runs it, which that process closes at its

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use replica::VmName;
 
+use super::site::Patience;
 use crate::values;
 
 #[derive(Args)]
@@ -24,9 +25,12 @@ pub struct StatusArgs {
 pub struct ProtectArgs {
     #[command(flatten)]
     pub backup: BackupOfArgs,
-    /// Where the process waits that is to be the backup
-    #[arg(long, value_name = "HOST:PORT")]
-    pub to: String,
+    /// The host that is to have the backup [default: whichever suits the VM best]
+    ///
+    /// Without an agent, or for a process that was started by hand: HOST:PORT, where the process waits that is
+    /// to be the backup (`lockstep backup --listen`).
+    #[arg(long, value_name = "HOST")]
+    pub to: Option<String>,
 }
 
 /// Which VM gets a backup, and how long the command waits for that.
@@ -41,6 +45,16 @@ pub struct BackupOfArgs {
     /// Wait at most so long, such as 90s or 10m; what was begun goes on
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = control::patience)]
     pub timeout: Duration,
+}
+
+impl BackupOfArgs {
+    /// How long the command waits.
+    pub fn patience(&self) -> Patience {
+        Patience {
+            no_wait: self.no_wait,
+            timeout: self.timeout,
+        }
+    }
 }
 
 #[derive(Subcommand)]

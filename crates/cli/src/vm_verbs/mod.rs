@@ -9,8 +9,10 @@ mod line;
 mod snapshot;
 
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use agent::types::{PowerWord, ProtectionWord};
 use anyhow::{Result, anyhow};
 use control::{PATIENCE, Verb, VerbError};
 use replica::VmName;
@@ -18,7 +20,9 @@ use replica::VmName;
 use crate::args::{
     BackupOfArgs, EventsOfArgs, NameArgs, OrderArgs, ProtectArgs, ProtectionCommand, StatusArgs, StopArgs,
 };
+use crate::args::{DeleteArgs, Patience};
 use crate::screen::Screen;
+use crate::site::{self, Site};
 use crate::{spec, usage, values};
 use line::Line;
 pub use snapshot::snapshot;
@@ -52,6 +56,13 @@ pub fn confirm(command: &str, vm: &VmName, yes: bool, warning: &str) -> Result<(
 /// Prints how a VM is, or all.
 pub fn status(args: &StatusArgs) -> Result<ExitCode> {
     let name = args.name.as_ref();
+    let site = match name {
+        Some(name) => Site::of(name)?,
+        None => Site::here()?,
+    };
+    if let Some(site) = site {
+        return site::status(&site, name, args.json);
+    }
     let found = control::find(&spec::local_directory(), name.map(VmName::as_str));
     let all = control::statuses(&found, PATIENCE)?;
     let utf8 = Screen::of_stdout().utf8;
@@ -75,21 +86,65 @@ pub fn status(args: &StatusArgs) -> Result<ExitCode> {
 
 /// Makes a backup of a VM that runs.
 pub fn protect(args: &ProtectArgs) -> Result<ExitCode> {
-    let to = values::resolve(&args.to).map_err(usage::mark)?;
-    make_backup(&args.backup, &Verb::Protect { to })
+    let name = &args.backup.name;
+    let to = args.to.as_deref();
+    match site_of(name, to)? {
+        Some(site) => site::protection(&site, name, ProtectionWord::On, to, &args.backup.patience()),
+        None => make_backup(&args.backup, &Verb::Protect { to: address(to)? }),
+    }
 }
 
 /// Replaces the backup of a VM that runs.
 pub fn move_backup(args: &ProtectArgs) -> Result<ExitCode> {
-    let to = values::resolve(&args.to).map_err(usage::mark)?;
-    make_backup(&args.backup, &Verb::MoveBackup { to })
+    let name = &args.backup.name;
+    let to = args.to.as_deref();
+    match site_of(name, to)? {
+        Some(site) => site::swap(&site, name, "move-backup", to, &args.backup.patience()),
+        None => make_backup(&args.backup, &Verb::MoveBackup { to: address(to)? }),
+    }
+}
+
+/// The agent that looks after the VM, unless an address is meant, which only a process started by hand has.
+fn site_of(name: &VmName, to: Option<&str>) -> Result<Option<Site>> {
+    match to {
+        Some(to) if to.contains(':') => Ok(None),
+        _ => Ok(Site::of(name)?),
+    }
+}
+
+/// The address of a process that waits, where no agent knows one.
+fn address(to: Option<&str>) -> Result<SocketAddr> {
+    let Some(to) = to else {
+        let sentence = anyhow!(
+            "no agent here looks after this VM, so say where a process waits that is to be its backup: \
+             `--to HOST:PORT` (`lockstep backup --listen` on that host)"
+        );
+        return Err(usage::mark(sentence));
+    };
+    values::resolve(to).map_err(usage::mark)
+}
+
+/// Has a VM be none of the site's any more.
+pub fn delete(args: &DeleteArgs) -> Result<ExitCode> {
+    let warning = format!(
+        "{} is forgotten by the site; its disks stay.\nTo delete it",
+        args.name
+    );
+    confirm("delete", &args.name, args.yes, &warning)?;
+    site::delete(&args.name)
 }
 
 /// Suspends the protection of a VM that runs, or resumes it.
 pub fn protection(command: &ProtectionCommand) -> Result<ExitCode> {
     match command {
         ProtectionCommand::Suspend(args) => dismiss("protection suspend", args, true),
-        ProtectionCommand::Resume(args) => make_backup(args, &Verb::ResumeProtection),
+        ProtectionCommand::Resume(args) => match Site::of(&args.name)? {
+            Some(site) => {
+                let patience = args.patience();
+                site::protection(&site, &args.name, ProtectionWord::On, None, &patience)
+            }
+            None => make_backup(args, &Verb::ResumeProtection),
+        },
     }
 }
 
@@ -120,6 +175,16 @@ pub fn unprotect(args: &OrderArgs) -> Result<ExitCode> {
 /// Dismisses the backup. `suspended`: its host is remembered.
 fn dismiss(command: &str, args: &OrderArgs, suspended: bool) -> Result<ExitCode> {
     let vm = &args.name;
+    let site = Site::of(vm)?;
+    if let Some(site) = &site {
+        // What is wished can be wished back, and the VM's agent says so.
+        let wanted = if suspended {
+            ProtectionWord::Suspended
+        } else {
+            ProtectionWord::Off
+        };
+        return site::protection(site, vm, wanted, None, &Patience::usual());
+    }
     let process = control::process(&spec::local_directory(), vm)?;
     let warning =
         format!("{vm} has no backup then: if this host dies, so does its guest.\nTo dismiss its backup");
@@ -129,29 +194,44 @@ fn dismiss(command: &str, args: &OrderArgs, suspended: bool) -> Result<ExitCode>
 }
 
 /// Has the guest of a VM stand, or with `paused` false run on.
-pub fn pause(args: &NameArgs, paused: bool) -> Result<()> {
+pub fn pause(args: &NameArgs, paused: bool) -> Result<ExitCode> {
     let vm = &args.name;
+    if let Some(site) = Site::of(vm)? {
+        let wanted = if paused { PowerWord::Paused } else { PowerWord::On };
+        return site::power(&site, vm, wanted);
+    }
     let process = control::process(&spec::local_directory(), vm)?;
     say!("{}", control::pause(&process, vm, paused)?);
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Has the two sides of a VM change their roles.
-pub fn failover(args: &NameArgs) -> Result<()> {
+pub fn failover(args: &NameArgs) -> Result<ExitCode> {
     let vm = &args.name;
+    if let Some(site) = Site::of(vm)? {
+        return site::swap(&site, vm, "failover", None, &Patience::usual());
+    }
     let process = control::process(&spec::local_directory(), vm)?;
     say!("{}", control::failover(&process, vm)?);
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Switches a VM off.
 pub fn stop(args: &StopArgs) -> Result<ExitCode> {
     let vm = &args.name;
-    let process = control::process(&spec::local_directory(), vm)?;
+    let site = Site::of(vm)?;
+    let process = || control::process(&spec::local_directory(), vm);
+    if site.is_none() {
+        process()?;
+    }
     if args.hard {
         let warning = format!("{vm} is switched off without being asked.\nTo pull its plug");
         confirm("stop --hard", vm, args.yes, &warning)?;
     }
+    if let Some(site) = site {
+        return site::stop(&site, vm, args.hard, args.timeout);
+    }
+    let process = process()?;
     if control::stop(&process, args.hard, args.timeout)? {
         say!("{vm} is off");
         return Ok(ExitCode::SUCCESS);
@@ -162,14 +242,21 @@ pub fn stop(args: &StopArgs) -> Result<ExitCode> {
 }
 
 /// Presses a VM's reset button.
-pub fn reset(args: &OrderArgs) -> Result<()> {
+pub fn reset(args: &OrderArgs) -> Result<ExitCode> {
     let vm = &args.name;
-    let process = control::process(&spec::local_directory(), vm)?;
+    let site = Site::of(vm)?;
+    let process = || control::process(&spec::local_directory(), vm);
+    if site.is_none() {
+        process()?;
+    }
     let warning = format!("{vm} boots anew without being asked.\nTo reset it");
     confirm("reset", vm, args.yes, &warning)?;
-    control::reset(&process)?;
+    if let Some(site) = site {
+        return site::swap(&site, vm, "reset", None, &Patience::usual());
+    }
+    control::reset(&process()?)?;
     say!("{vm} is reset");
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints what has happened in a VM's process, and what happens.

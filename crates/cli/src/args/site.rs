@@ -1,0 +1,159 @@
+//! What the commands take that an agent does: `create`, `delete`, `start`, `move`, `drain`, `undrain`,
+//! `check`, `hosts`, `operations`, `cancel`, `wait`. `site` does them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use replica::VmName;
+
+use crate::values;
+
+/// How long a command waits for what it has begun.
+#[derive(Args, Clone)]
+pub struct Patience {
+    /// Do not wait until it is done
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Wait at most so long, such as 90s or 10m; what was begun goes on
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = control::patience)]
+    pub timeout: Duration,
+}
+
+impl Patience {
+    /// As long as commands wait that have no such flags.
+    pub fn usual() -> Patience {
+        Patience {
+            no_wait: false,
+            timeout: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Why something is wished.
+#[derive(Args)]
+pub struct CommentArgs {
+    /// Why, for whoever looks at the VM later
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub comment: String,
+}
+
+#[derive(Args)]
+pub struct CreateArgs {
+    /// Description of the machine, as `lockstep run` takes it; with a name
+    ///
+    /// What belongs to the site is left out: arbiter, key and backup. Paths in it are those of the host that
+    /// starts the VM; what the backup's host lacks of the images travels.
+    #[arg(value_name = "VM.toml")]
+    pub file: PathBuf,
+    /// The VM is to have no backup
+    #[arg(long)]
+    pub unprotected: bool,
+    #[command(flatten)]
+    pub comment: CommentArgs,
+}
+
+#[derive(Args)]
+pub struct DeleteArgs {
+    /// Name of the VM
+    #[arg(value_parser = values::value(values::name))]
+    pub name: VmName,
+    /// Do not ask for the VM's name; needed without a terminal
+    #[arg(long)]
+    pub yes: bool,
+}
+
+#[derive(Args)]
+pub struct StartVmArgs {
+    /// Name of the VM
+    #[arg(value_parser = values::value(values::name))]
+    pub name: VmName,
+    /// The host on which it is started [default: where it ran last, or this one]
+    #[arg(long, value_name = "HOST")]
+    pub on: Option<String>,
+    /// Wait until the VM is so
+    #[arg(long, value_name = "STATE")]
+    pub wait_for: Option<Wanted>,
+    #[command(flatten)]
+    pub comment: CommentArgs,
+    #[command(flatten)]
+    pub patience: Patience,
+}
+
+#[derive(Args)]
+pub struct MoveArgs {
+    /// Name of the VM
+    #[arg(value_parser = values::value(values::name))]
+    pub name: VmName,
+    /// The host to which it goes
+    #[arg(long, value_name = "HOST")]
+    pub to: String,
+    #[command(flatten)]
+    pub patience: Patience,
+}
+
+#[derive(Args)]
+pub struct DrainArgs {
+    /// Name of the host
+    pub host: String,
+    #[command(flatten)]
+    pub comment: CommentArgs,
+    #[command(flatten)]
+    pub patience: Patience,
+}
+
+#[derive(Args)]
+pub struct HostArgs {
+    /// Name of the host
+    pub host: String,
+}
+
+#[derive(Args)]
+pub struct CheckArgs {
+    /// Name of the VM
+    #[arg(value_parser = values::value(values::name))]
+    pub name: VmName,
+    /// The host that is meant; left out: each is judged
+    #[arg(long, value_name = "HOST")]
+    pub to: Option<String>,
+    /// Print one line of JSON for each host
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct JsonArgs {
+    /// Print one line of JSON for each
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct CancelArgs {
+    /// Number of the operation
+    pub id: String,
+}
+
+#[derive(Args)]
+pub struct WaitArgs {
+    /// Name of the VM
+    #[arg(value_parser = values::value(values::name))]
+    pub name: VmName,
+    /// What is waited for
+    #[arg(long = "for", value_name = "STATE", default_value = "protected")]
+    pub wanted: Wanted,
+    /// Wait at most so long, such as 90s or 10m
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = control::patience)]
+    pub timeout: Duration,
+}
+
+/// What a VM is waited for to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Wanted {
+    /// It has a backup
+    Protected,
+    /// Its guest runs
+    Running,
+    /// It is off
+    Off,
+}

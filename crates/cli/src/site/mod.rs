@@ -1,0 +1,13 @@
+//! The commands that go to this host's agent, which knows all VMs of the site: what they ask it, how they
+//! wait for what they have begun, and what they print. A VM that no agent looks after is asked itself
+//! (`vm_verbs`).
+
+mod client;
+mod text;
+mod verbs;
+
+pub use client::{Site, SiteError};
+pub use verbs::{
+    cancel, check, create, delete, drain, hosts, move_vm, operations, power, protection, start, status, stop,
+    swap, undrain, wait,
+};

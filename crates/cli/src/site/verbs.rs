@@ -1,0 +1,371 @@
+//! The commands themselves. Each has its wish put down by the agent, waits until it is so, and prints one
+//! line of what became of it.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use agent::types::{
+    ChangeObject, HostObject, OperationObject, OperationState, PowerWord, ProtectionWord, SiteObject,
+    VerdictObject, VmObject,
+};
+use anyhow::{Context, Result};
+use replica::VmName;
+use report::StateWord;
+use serde_json::json;
+
+use super::client::{Site, Waited};
+use super::text;
+use crate::args::{CheckArgs, CreateArgs, DrainArgs, MoveArgs, Patience, StartVmArgs, WaitArgs, Wanted};
+use crate::screen::Screen;
+use crate::usage;
+use crate::vm_file::VmFile;
+
+/// Exit code: not all is as it is wanted.
+const NOT_AS_WANTED: u8 = 3;
+/// Exit code: the time is over, and what was begun goes on.
+const TIME_IS_OVER: u8 = 124;
+/// Exit code: the user has ended the waiting, and what was begun goes on.
+const STOPPED: u8 = 130;
+/// A VM that stands or runs again does so soon after the wish.
+const SOON: Duration = Duration::from_secs(20);
+
+/// Prints how the VMs of the site are, or one.
+pub fn status(site: &Site, name: Option<&VmName>, json: bool) -> Result<ExitCode> {
+    let all: Vec<VmObject> = match name {
+        Some(name) => vec![site.vm(name)?],
+        None => site.get("/v1/vms")?,
+    };
+    let (screen, now_ns) = (Screen::of_stdout(), os::sys::clock::wall_ns());
+    if json {
+        for vm in &all {
+            say!("{}", serde_json::to_string(vm)?);
+        }
+    } else if let (Some(_), [vm]) = (name, all.as_slice()) {
+        say!("{}", text::vm(vm, screen.utf8, now_ns).trim_end());
+    } else {
+        let head: SiteObject = site.get("/v1/site")?;
+        say!("{}", text::site(&head).trim_end());
+        match all.as_slice() {
+            [] => say!("there is no VM; `lockstep create VM.toml` makes one"),
+            all => say!("{}", text::vms(all, screen.utf8, now_ns).trim_end()),
+        }
+    }
+    let is_well = all.iter().all(text::is_as_wanted);
+    Ok(ExitCode::from(if is_well { 0 } else { NOT_AS_WANTED }))
+}
+
+/// Prints the hosts of the site.
+pub fn hosts(json: bool) -> Result<ExitCode> {
+    let site = Site::needed()?;
+    let all: Vec<HostObject> = site.get("/v1/hosts")?;
+    if json {
+        for host in &all {
+            say!("{}", serde_json::to_string(host)?);
+        }
+    } else {
+        let head: SiteObject = site.get("/v1/site")?;
+        say!("{}", text::site(&head).trim_end());
+        say!("{}", text::hosts(&all).trim_end());
+    }
+    let is_well = all.iter().all(|host| host.state == "ready");
+    Ok(ExitCode::from(if is_well { 0 } else { NOT_AS_WANTED }))
+}
+
+/// Makes a VM one of the site's, or changes its settings.
+pub fn create(args: &CreateArgs) -> Result<ExitCode> {
+    let site = Site::needed()?;
+    let toml = VmFile::whole_text(&args.file)?;
+    let protection = if args.unprotected {
+        ProtectionWord::Off
+    } else {
+        ProtectionWord::On
+    };
+    let body = json!({ "toml": toml, "protection": protection, "comment": args.comment.comment });
+    let change = site.change("POST", "/v1/vms", &body)?;
+    say!("{}", change.sentence);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Has a VM be none of the site's any more.
+pub fn delete(name: &VmName) -> Result<ExitCode> {
+    let site = Site::needed()?;
+    let change = site.change("DELETE", &format!("/v1/vms/{name}"), &json!({}))?;
+    say!("{}", change.sentence);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts a VM.
+pub fn start(args: &StartVmArgs) -> Result<ExitCode> {
+    let site = Site::needed()?;
+    let name = &args.name;
+    let body = json!({ "wanted": PowerWord::On, "on": args.on, "comment": args.comment.comment });
+    let change = site.change("PUT", &format!("/v1/vms/{name}/power"), &body)?;
+    let code = finish(&site, &change, &args.patience, |vm| {
+        let host = vm.primary.as_ref().map_or("", |primary| primary.host.as_str());
+        format!("{} runs on {host}", vm.name)
+    })?;
+    match args.wait_for {
+        Some(Wanted::Protected) if code == 0 && !args.patience.no_wait => {
+            await_state(&site, name, Wanted::Protected, args.patience.timeout)
+        }
+        _ => Ok(ExitCode::from(code)),
+    }
+}
+
+/// Switches a VM off.
+pub fn stop(site: &Site, name: &VmName, hard: bool, timeout: Duration) -> Result<ExitCode> {
+    let body = json!({ "wanted": PowerWord::Off, "hard": hard });
+    let change = site.change("PUT", &format!("/v1/vms/{name}/power"), &body)?;
+    let patience = Patience {
+        no_wait: false,
+        timeout,
+    };
+    let code = finish(site, &change, &patience, |vm| format!("{} is off", vm.name))?;
+    if code == TIME_IS_OVER && !hard {
+        tell!("lockstep: {name} has not switched off; `lockstep stop {name} --hard` pulls its plug");
+    }
+    Ok(ExitCode::from(code))
+}
+
+/// Has a VM's guest stand, or run on.
+pub fn power(site: &Site, name: &VmName, wanted: PowerWord) -> Result<ExitCode> {
+    let body = json!({ "wanted": wanted });
+    let change = site.change("PUT", &format!("/v1/vms/{name}/power"), &body)?;
+    let is_paused = |vm: &VmObject| vm.protection.flags.contains(&report::FlagWord::Paused);
+    let is_so = |vm: &VmObject| is_paused(vm) == (wanted == PowerWord::Paused);
+    match site.await_vm(name, SOON, &is_so)? {
+        Some((true, _)) => {
+            say!("{}", change.sentence);
+            Ok(ExitCode::SUCCESS)
+        }
+        Some((false, vm)) => {
+            tell!(
+                "lockstep: {} after {} s; it goes on",
+                state_sentence(&vm),
+                SOON.as_secs()
+            );
+            Ok(ExitCode::from(TIME_IS_OVER))
+        }
+        None => Ok(ExitCode::from(STOPPED)),
+    }
+}
+
+/// Has a VM be protected, or not.
+pub fn protection(
+    site: &Site,
+    name: &VmName,
+    wanted: ProtectionWord,
+    to: Option<&str>,
+    patience: &Patience,
+) -> Result<ExitCode> {
+    let body = json!({ "wanted": wanted, "to": to });
+    let change = site.change("PUT", &format!("/v1/vms/{name}/protection"), &body)?;
+    let code = finish(site, &change, patience, |vm| state_sentence(vm))?;
+    Ok(ExitCode::from(code))
+}
+
+/// Has the two sides of a VM change their roles, its backup move, or its reset button be pressed.
+pub fn swap(
+    site: &Site,
+    name: &VmName,
+    verb: &str,
+    to: Option<&str>,
+    patience: &Patience,
+) -> Result<ExitCode> {
+    let body = json!({ "to": to });
+    let change = site.change("POST", &format!("/v1/vms/{name}/{verb}"), &body)?;
+    let code = finish(site, &change, patience, |vm| match verb {
+        "reset" => format!("{} is reset", vm.name),
+        _ => state_sentence(vm),
+    })?;
+    Ok(ExitCode::from(code))
+}
+
+/// Moves a VM to another host.
+pub fn move_vm(args: &MoveArgs) -> Result<ExitCode> {
+    let site = Site::needed()?;
+    swap(&site, &args.name, "move", Some(&args.to), &args.patience)
+}
+
+/// Has a host emptied, and waits until it is.
+pub fn drain(args: &DrainArgs) -> Result<ExitCode> {
+    let site = Site::needed()?;
+    let body = json!({ "wanted": true, "comment": args.comment.comment });
+    let change = site.change("PUT", &format!("/v1/hosts/{}/drain", args.host), &body)?;
+    if args.patience.no_wait {
+        say!("{}", change.sentence);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let began = std::time::Instant::now();
+    loop {
+        let all: Vec<HostObject> = site.get("/v1/hosts")?;
+        let host = all.iter().find(|host| host.name == args.host);
+        let host = host.with_context(|| format!("{} is none of the site's hosts any more", args.host))?;
+        let held: Vec<&str> = host
+            .primaries
+            .iter()
+            .chain(&host.backups)
+            .map(String::as_str)
+            .collect();
+        if held.is_empty() {
+            say!("{} is empty", args.host);
+            return Ok(ExitCode::SUCCESS);
+        }
+        if began.elapsed() >= args.patience.timeout {
+            tell!(
+                "lockstep: {} still holds {}; it goes on being drained",
+                args.host,
+                held.join(", ")
+            );
+            for name in held {
+                let vm: VmObject = site.get(&format!("/v1/vms/{name}"))?;
+                for reason in &vm.protection.reasons {
+                    tell!("      {name}: {}", reason.sentence);
+                }
+            }
+            return Ok(ExitCode::from(NOT_AS_WANTED));
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// Lets a host take VMs again.
+pub fn undrain(host: &str) -> Result<ExitCode> {
+    let site = Site::needed()?;
+    let change = site.change(
+        "PUT",
+        &format!("/v1/hosts/{host}/drain"),
+        &json!({ "wanted": false }),
+    )?;
+    say!("{}", change.sentence);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says of each host whether it would do for a VM's backup.
+pub fn check(args: &CheckArgs) -> Result<ExitCode> {
+    let site = Site::needed()?;
+    let query = args.to.as_ref().map_or(String::new(), |to| format!("?to={to}"));
+    let verdicts: Vec<VerdictObject> = site.get(&format!("/v1/vms/{}/check{query}", args.name))?;
+    if args.json {
+        for verdict in &verdicts {
+            say!("{}", serde_json::to_string(verdict)?);
+        }
+    } else {
+        say!("{}", text::verdicts(&verdicts).trim_end());
+    }
+    let is_good = verdicts.iter().any(|verdict| verdict.fits);
+    Ok(ExitCode::from(if is_good { 0 } else { 4 }))
+}
+
+/// Prints what was begun last with each VM.
+pub fn operations(json: bool) -> Result<ExitCode> {
+    let site = Site::needed()?;
+    let all: Vec<OperationObject> = site.get("/v1/operations")?;
+    for operation in &all {
+        match json {
+            true => say!("{}", serde_json::to_string(operation)?),
+            false => say!("{}", text::operation(operation)),
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends an operation.
+pub fn cancel(id: &str) -> Result<ExitCode> {
+    let site = Site::needed()?;
+    let change = site.change("DELETE", &format!("/v1/operations/{id}"), &json!({}))?;
+    say!("{}", change.sentence);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until a VM is as wanted.
+pub fn wait(args: &WaitArgs) -> Result<ExitCode> {
+    let site = Site::needed()?;
+    await_state(&site, &args.name, args.wanted, args.timeout)
+}
+
+fn await_state(site: &Site, name: &VmName, wanted: Wanted, timeout: Duration) -> Result<ExitCode> {
+    let is_so = |vm: &VmObject| match wanted {
+        Wanted::Protected => vm.protection.state == StateWord::Protected,
+        Wanted::Running => vm.primary.is_some() && vm.guest == report::GuestWord::Running,
+        Wanted::Off => vm.protection.state == StateWord::Off,
+    };
+    match site.await_vm(name, timeout, &is_so)? {
+        Some((true, vm)) => {
+            say!("{}", state_sentence(&vm));
+            Ok(ExitCode::SUCCESS)
+        }
+        Some((false, vm)) => {
+            tell!("lockstep: {} after {} s", state_sentence(&vm), timeout.as_secs());
+            for reason in &vm.protection.reasons {
+                tell!("      {}", reason.sentence);
+            }
+            Ok(ExitCode::from(TIME_IS_OVER))
+        }
+        None => Ok(ExitCode::from(STOPPED)),
+    }
+}
+
+/// How a VM is, in one sentence.
+fn state_sentence(vm: &VmObject) -> String {
+    let mut text = format!("{} is {}", vm.name, vm.protection.state.as_str());
+    if let Some(primary) = &vm.primary {
+        text += &format!(", on {}", primary.host);
+    }
+    if let Some(backup) = &vm.backup
+        && vm.protection.state == StateWord::Protected
+    {
+        text += &format!(", backup {}", backup.host);
+    }
+    text
+}
+
+/// Waits until what was begun has ended, and says how; gives the exit code. `done` says what is so then.
+fn finish(
+    site: &Site,
+    change: &ChangeObject,
+    patience: &Patience,
+    done: impl Fn(&VmObject) -> String,
+) -> Result<u8> {
+    let Some(operation) = &change.operation else {
+        say!("{}", change.sentence);
+        return Ok(0);
+    };
+    let (id, word) = (&operation.id, &operation.kind);
+    if patience.no_wait {
+        say!("{}; its number is {id}", change.sentence);
+        return Ok(0);
+    }
+    let name = crate::values::name(&operation.vm).map_err(usage::mark)?;
+    match site.await_end(operation, patience.timeout)? {
+        Waited::Ended(ended) => match ended.state {
+            OperationState::Done => {
+                say!("{}", done(&site.fresh_vm(&name)?));
+                Ok(0)
+            }
+            OperationState::Cancelled => {
+                tell!("lockstep: somebody has cancelled `{word}` of {name}");
+                Ok(1)
+            }
+            OperationState::Failed | OperationState::Running => {
+                tell!("lockstep: `{word}` of {name} has failed");
+                for reason in &ended.reasons {
+                    tell!("      {}", reason.sentence);
+                }
+                Ok(1)
+            }
+        },
+        Waited::TimeIsOver => {
+            let seconds = patience.timeout.as_secs();
+            tell!(
+                "lockstep: `{word}` of {name} is not done after {seconds} s, and goes on as {id}; `lockstep \
+                 cancel {id}` ends it"
+            );
+            Ok(TIME_IS_OVER)
+        }
+        Waited::Stopped => {
+            tell!("lockstep: `{word}` of {name} goes on as {id}; `lockstep cancel {id}` ends it");
+            Ok(STOPPED)
+        }
+    }
+}
