@@ -54,7 +54,8 @@ mod virtio;
 
 /// The model: a number for the function that a machine computes, with the fields of its state. It becomes
 /// another one when, and only when, the same inputs could give another digest; two machines of different
-/// models are no copies of each other, whatever their releases.
+/// models are no copies of each other, whatever their releases. Recorded lives tell whether a build computes
+/// the model that it names here (`tests/models`, docs/testing.md).
 pub const MODEL: u32 = 1;
 
 pub use batch::{Batch, PageContent};
