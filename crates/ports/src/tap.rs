@@ -100,6 +100,12 @@ impl Tap {
         self.lead
     }
 
+    /// What stands in the way if the interface leads nowhere, as a clause.
+    #[must_use]
+    pub fn obstacle(&self) -> String {
+        format!("the tap interface {} is down or has no carrier", self.name)
+    }
+
     /// The next frame that has arrived; `None`: there is none at present.
     pub fn receive(&mut self) -> Option<Vec<u8>> {
         loop {

@@ -25,13 +25,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("report", &["arbiter", "disk", "link", "os", "replica", "machine"]),
     ("console", &["report", "os", "replica"]),
     ("control", &["os", "replica", "report"]),
+    ("health", &["control", "disk", "ports", "report", "replica"]),
     ("plan", &["report", "messages"]),
     ("profile", &["report", "hart"]),
     (
         "host",
         &[
-            "arbiter", "cable", "console", "control", "disk", "link", "os", "ports", "report", "replica",
-            "machine", "hart",
+            "arbiter", "cable", "console", "control", "disk", "health", "link", "os", "ports", "report",
+            "replica", "machine", "hart",
         ],
     ),
     ("toy", &["replica", "machine"]),
