@@ -36,7 +36,8 @@ impl Site {
     /// The two halves of a pair, primary first, once they are a pair.
     fn pair(&self, net: &str) -> (Running, Running) {
         let half = |role: &str, address: &str| {
-            let words = format!("{role} --arbiter {{arbiter}} --key {{key}} --backup {address}");
+            let words =
+                format!("{role} --arbiter {{arbiter}} --key {{key}} --timeout-ms 1000 --backup {address}");
             self.half(&words, net)
         };
         let mut backup = half("backup", "127.0.0.1:0");
@@ -47,14 +48,21 @@ impl Site {
         (primary, backup)
     }
 
+    /// What the processes of the VM web say.
+    fn statuses(&self) -> Vec<Value> {
+        let output = self.lockstep("status web --json").output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
     /// What so many processes say of their health, once each of them says as expected whether its network is
     /// down.
     fn healths(&self, count: usize, is_down: bool) -> Vec<Value> {
         loop {
-            let output = self.lockstep("status web --json").output().unwrap();
-            let text = String::from_utf8(output.stdout).unwrap();
-            let statuses = text.lines().map(|line| serde_json::from_str(line).unwrap());
-            let healths: Vec<Value> = statuses.map(|status: Value| status["health"].clone()).collect();
+            let statuses = self.statuses().into_iter();
+            let healths: Vec<Value> = statuses.map(|status| status["health"].clone()).collect();
             let is_as_expected = |health: &Value| health["net_down"] == is_down;
             if healths.len() == count && healths.iter().all(is_as_expected) {
                 return healths;
@@ -134,4 +142,32 @@ fn a_vm_without_a_network_is_never_cut_off_and_a_backup_without_a_key_cannot_kno
         }
     };
     assert_eq!(known, [Value::Null, Value::from(false)], "backup and primary");
+}
+
+#[test]
+fn both_sides_say_that_the_arbiter_is_gone_before_anybody_needs_it() {
+    let site = Site::new(&[("waits", &WAITS)]);
+    let (mut primary, mut backup) = site.pair("none");
+    std::fs::rename(site.path("arbiter"), site.path("elsewhere")).unwrap();
+    // A busy host may have the guest throttled, too.
+    let has_flag = |status: &Value| {
+        let flags = status["protection"]["flags"].as_array().unwrap();
+        flags.iter().any(|flag| flag == "arbiter-away")
+    };
+    for half in [&mut primary, &mut backup] {
+        half.says("is of no use to this host: ");
+    }
+    for status in site.statuses() {
+        assert!(status["health"]["arbiter_away_since_wall_ns"].as_u64().unwrap() > 0);
+        assert!(has_flag(&status), "{status}");
+        assert_eq!(status["guest"], "running", "nothing waits for it");
+    }
+    std::fs::rename(site.path("elsewhere"), site.path("arbiter")).unwrap();
+    for half in [&mut primary, &mut backup] {
+        half.says("answers this host again after ");
+    }
+    for status in site.statuses() {
+        assert_eq!(status["health"]["arbiter_away_since_wall_ns"], Value::Null);
+        assert!(!has_flag(&status), "{status}");
+    }
 }
