@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use control::Status;
 use messages::time::{Span, Time};
 use messages::vm_name::VmName;
-use plan::{Cloning, Drain, Held, Host, HostName, Process, Protocols, View, Wall};
+use plan::{Cloning, Drain, Health, Held, Host, HostName, Now, Process, Protocols, View, Wall};
 use report::{FlagWord, PhaseWord, RoleWord};
 
 use crate::facts::{HostFacts, Report};
@@ -116,6 +116,21 @@ pub fn process(known: &Known, heard: &AllHeard, status: &Status) -> Process {
         output_delay: figures
             .filter(|figures| figures.output_delay.count > 0)
             .map(|figures| Span((figures.output_delay.p99_us * 1e3) as u64)),
+    }
+}
+
+/// How a process is off, for the planner. A side that cannot know whether its network leads somewhere is not
+/// known to be better off.
+#[must_use]
+pub fn health(now: Now, told: &control::Health) -> Health {
+    Health {
+        is_net_down: told.net_down != Some(false),
+        disk_away: told.disks_away.first().map(|disk| {
+            let since = now.since_wall(Wall(disk.since_wall_ns));
+            (disk.path.clone(), Time(now.time.0.saturating_sub(since.0)))
+        }),
+        is_arbiter_away: told.arbiter_away_since_wall_ns.is_some(),
+        is_loaded: told.loaded,
     }
 }
 

@@ -4,6 +4,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use os::error::chain;
 use os::sandbox::{self, Kind};
 use os::wake::Waker;
 use replica::{Checked, Claim, Epoch, VmName};
@@ -16,16 +17,28 @@ enum Question {
     Claim(Claim),
     /// Does `owner` still have this epoch, and nobody a later one?
     Check(Epoch, u128),
+    /// Is the arbiter there, and does it know that `owner` has claimed this epoch?
+    Look(Epoch, u128),
     /// The owner of an epoch has ended.
     Close(Epoch, u128, Closing, Sender<Result<(), ArbiterError>>),
+}
+
+/// What the arbiter has said.
+#[derive(Debug)]
+pub enum Heard {
+    /// The answer to a claim.
+    Answer(Claim, Answer),
+    /// Whether an epoch is still the owner's.
+    Checked(Epoch, Checked),
+    /// Whether the arbiter is there and knows an epoch; the sentence of an error says what is wrong.
+    Looked(Result<(), String>),
 }
 
 /// Asks an arbiter on a thread of its own, one question at a time.
 #[derive(Debug)]
 pub struct Asker {
     questions: Sender<Question>,
-    answers: Receiver<(Claim, Answer)>,
-    checked: Receiver<(Epoch, Checked)>,
+    answers: Receiver<Heard>,
     /// The questions that were asked and are not answered yet.
     open: Vec<Claim>,
 }
@@ -36,35 +49,31 @@ impl Asker {
     pub fn new(mut arbiter: Box<dyn Arbiter>, vm: VmName, waker: Waker) -> Asker {
         let (questions, to_ask) = channel::<Question>();
         let (answered, answers) = channel();
-        let (checks, checked) = channel();
         sandbox::spawn(Kind::Arbiter, "arbiter", move || {
             for question in to_ask {
-                match question {
-                    Question::Claim(claim) => {
-                        let answer = arbiter.claim(&vm, &claim);
-                        if answered.send((claim, answer)).is_err() {
-                            break;
-                        }
-                        waker.wake();
-                    }
+                let heard = match question {
+                    Question::Claim(claim) => Heard::Answer(claim.clone(), arbiter.claim(&vm, &claim)),
                     Question::Check(epoch, owner) => {
-                        let checked = check(&mut *arbiter, &vm, epoch, owner);
-                        if checks.send((epoch, checked)).is_err() {
-                            break;
-                        }
-                        waker.wake();
+                        Heard::Checked(epoch, check(&mut *arbiter, &vm, epoch, owner))
+                    }
+                    Question::Look(epoch, owner) => {
+                        let found = arbiter.check(&vm, epoch, owner);
+                        Heard::Looked(found.map_err(|error| chain(&error)))
                     }
                     Question::Close(epoch, owner, why, done) => {
                         // Whoever asked may have gone without the answer.
                         let _ = done.send(arbiter.close(&vm, epoch, owner, &why));
+                        continue;
                     }
-                }
+                };
+                // Whoever asked may be gone.
+                let _ = answered.send(heard);
+                waker.wake();
             }
         });
         Asker {
             questions,
             answers,
-            checked,
             open: Vec::new(),
         }
     }
@@ -78,11 +87,13 @@ impl Asker {
         }
     }
 
-    /// Takes out the next answer and the question that it is for; `None`: there is none at present.
-    pub fn answer(&mut self) -> Option<(Claim, Answer)> {
-        let (claim, answer) = self.answers.try_recv().ok()?;
-        self.open.retain(|open| *open != claim);
-        Some((claim, answer))
+    /// Takes out the next thing that the arbiter has said; `None`: there is nothing at present.
+    pub fn heard(&mut self) -> Option<Heard> {
+        let heard = self.answers.try_recv().ok()?;
+        if let Heard::Answer(claim, _) = &heard {
+            self.open.retain(|open| open != claim);
+        }
+        Some(heard)
     }
 
     /// Asks whether `owner` still has this epoch, and nobody a later one.
@@ -91,10 +102,11 @@ impl Asker {
         let _ = self.questions.send(Question::Check(epoch, owner));
     }
 
-    /// Takes out the next answer to such a question; `None`: there is none at present.
-    #[must_use]
-    pub fn checked(&self) -> Option<(Epoch, Checked)> {
-        self.checked.try_recv().ok()
+    /// Looks whether the arbiter is there and knows that `owner` has claimed this epoch. Nothing is changed
+    /// and nothing decided by it. Look again only when the answer has come.
+    pub fn look(&self, epoch: Epoch, owner: u128) {
+        // The thread lives as long as this end of the queue.
+        let _ = self.questions.send(Question::Look(epoch, owner));
     }
 
     /// Has the end of the epoch that `owner` has written down, and waits for that at most for `patience`.
@@ -119,14 +131,11 @@ impl Asker {
 
 /// What the arbiter says of an epoch that `owner` has claimed.
 fn check(arbiter: &mut dyn Arbiter, vm: &VmName, epoch: Epoch, owner: u128) -> Checked {
-    match arbiter.last(vm) {
+    let last = arbiter.last(vm);
+    match last.inspect_err(|error| tracing::warn!("{}", chain(error))) {
         Ok(Some(last)) if (last.epoch, last.owner) == (epoch, owner) => Checked::Yours,
         Ok(Some(last)) if last.epoch > epoch => Checked::Superseded,
         // An arbiter that does not know the owner's own claim is another one, or has lost it.
-        Ok(_) => Checked::Unreachable,
-        Err(error) => {
-            tracing::warn!("{}", os::error::chain(&error));
-            Checked::Unreachable
-        }
+        _ => Checked::Unreachable,
     }
 }

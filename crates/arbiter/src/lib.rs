@@ -1,9 +1,10 @@
 //! The arbiter: an atomic test-and-set per VM and epoch, outside both replicas, that decides who may go live
 //! (FT 2.3-e), and keeps a record of who owns the VM from its first start.
 //!
-//! It is asked when a VM starts and ends, when a pair is made and when one side suspects the other; never in
-//! between, and nothing in it runs out: a healthy pair does not need the arbiter. Asking may block for long
-//! (a dead file server), so an [`Asker`] asks on a thread of its own and the guest thread reads the answers.
+//! It is asked when a VM starts and ends, when a pair is made and when one side suspects the other. In
+//! between it is only looked at, by which nothing is decided; and nothing in it runs out: a healthy pair does
+//! not need the arbiter. Asking may block for long (a dead file server), so an [`Asker`] asks on a thread of
+//! its own and the guest thread reads the answers.
 //! What a verdict means is `replica`'s business: nothing here knows a role, and no answer may ever be
 //! guessed, since two winners of one epoch would be two live copies of one VM.
 #![forbid(unsafe_code)]
@@ -20,7 +21,7 @@ mod test_and_set;
 
 use replica::{Claim, Epoch, Verdict, VmName};
 
-pub use asker::Asker;
+pub use asker::{Asker, Heard};
 pub use cells::{Cell, Cells, Created};
 pub use directory::{DirectoryArbiter, DirectoryCells};
 pub use error::ArbiterError;

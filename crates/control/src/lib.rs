@@ -5,16 +5,17 @@
 //! takes whole requests from a queue and leaves answers there: it never waits for a caller. The other end is
 //! `Caller`. Both speak the types of `protocol`, one JSON object a line (docs/control.md).
 //!
-//! Map, from below: `limits`; `status` and `protocol` are what is said; `lines` keeps the last events;
-//! `place` is the socket's file. The VM's end: `desk` stands between its two threads, `server` is the one
-//! that talks to callers, `control` what the guest's thread has of it. The other end: `client` calls, `verbs`
-//! are the orders that can be given, `snapshot` is one of them with its answer, `text` is a status as people
-//! read it, and `progress` a clone on its way.
+//! Map, from below: `limits`; `health`, `status` and `protocol` are what is said; `lines` keeps the last
+//! events; `place` is the socket's file. The VM's end: `desk` stands between its two threads, `server` is the
+//! one that talks to callers, `control` what the guest's thread has of it. The other end: `client` calls,
+//! `verbs` are the orders that can be given, `snapshot` is one of them with its answer, `text` is a status as
+//! people read it, and `progress` a clone on its way.
 #![forbid(unsafe_code)]
 
 mod client;
 mod control;
 mod desk;
+mod health;
 pub mod limits;
 mod lines;
 mod place;
@@ -28,6 +29,7 @@ mod verbs;
 
 pub use client::{CallError, Caller, Found, find, statuses};
 pub use control::{Asked, Control};
+pub use health::{DiskAway, Health};
 pub use place::Place;
 pub use protocol::{Answer, Request, RequestId, Response, Verb, line};
 pub use snapshot::{Hook, Part, Taken, snapshot};

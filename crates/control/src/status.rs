@@ -5,6 +5,8 @@ use replica::Metrics;
 use report::{Figures, GuestWord, PhaseWord, Protection, Reason, RoleWord, StateWord, copied};
 use serde::{Deserialize, Serialize};
 
+use crate::health::Health;
+
 /// The version of the format, in the field `api`.
 pub const API: &str = "v1";
 
@@ -35,6 +37,9 @@ pub struct Status {
     pub arbiter: Option<String>,
     /// The clone that is under way; null: there is none.
     pub clone: Option<Cloning>,
+    /// How the process is off on its host; null before there is a guest, and in a process of an older
+    /// release.
+    pub health: Option<Health>,
     /// Counts and measurements, as in `--events`; null before there is a guest.
     pub figures: Option<Box<Figures>>,
     /// When this was seen.
@@ -86,6 +91,7 @@ impl Status {
             peer: None,
             arbiter: None,
             clone: None,
+            health: None,
             figures: None,
             observed: Observed {
                 wall_ns: os::sys::clock::wall_ns(),

@@ -168,6 +168,66 @@ pub fn detail(status: &Status, utf8: bool) -> String {
     if let Some(arbiter) = &status.arbiter {
         line("Arbiter", arbiter.clone());
     }
+    let ailing = ailments(status).into_iter();
+    ailing.for_each(|(title, words)| line(title, words));
     line("Seen", format!("{} ms ago", status.observed.age_ms));
     text
+}
+
+/// What is wrong with this side, each with a title. Disks and an arbiter that are away are not repeated: they
+/// are among the reasons.
+fn ailments(status: &Status) -> Vec<(&'static str, String)> {
+    let mut told = Vec::new();
+    let Some(health) = &status.health else { return told };
+    let lasted = |since_wall_ns| since(since_wall_ns, status.observed.wall_ns);
+    if let (Some(since), Some(why)) = (health.net_down_since_wall_ns, &health.net_down_why) {
+        let words = format!("leads nowhere from here for {}: {why}", lasted(since));
+        told.push(("Network", words));
+    }
+    if let Some(since) = health.loaded_since_wall_ns {
+        let lasted = lasted(since);
+        let words = format!("busy for {lasted}: the guest gets less than 80 % of the time that it wants");
+        told.push(("Host", words));
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::Health;
+    use report::Reason;
+
+    #[test]
+    fn a_page_shows_of_a_sides_health_what_is_wrong_and_nothing_else() {
+        let mut status = Status::only("web", 1, StateWord::Protected, Reason::new("", ""));
+        status.figures = Some(Box::default());
+        status.observed.wall_ns = 9_000_000_000;
+        status.health = Some(Health::default());
+        let text = detail(&status, false);
+        assert!(!text.contains("Network") && !text.contains("Host"), "{text}");
+        status.health = Some(Health {
+            net_down: Some(true),
+            net_down_since_wall_ns: Some(2_000_000_000),
+            net_down_why: Some("the gateway does not answer".into()),
+            loaded: true,
+            loaded_since_wall_ns: Some(4_000_000_000),
+            ..Health::default()
+        });
+        let text = detail(&status, false);
+        for line in [
+            "   Network  leads nowhere from here for 7.0 s: the gateway does not answer\n",
+            "      Host  busy for 5.0 s: the guest gets less than 80 % of the time that it wants\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_status_of_an_older_release_has_no_health() {
+        let status = Status::only("web", 1, StateWord::Off, Reason::new("", ""));
+        let mut object = serde_json::to_value(&status).unwrap();
+        object.as_object_mut().unwrap().remove("health");
+        assert_eq!(serde_json::from_value::<Status>(object).unwrap(), status);
+    }
 }

@@ -1,104 +1,29 @@
 //! `Lane`: the queue and the threads of one disk. A disk that hangs holds up no other.
 //!
 //! A request that waits for its disk to get well is kept here and tried again; people hear of the trouble
-//! once, and once more when all is well again. A lock that a later epoch has taken ends this replica, as
-//! the other side has gone live.
+//! once, and once more when all is well again (`illness`). A lock that a later epoch has taken ends this
+//! replica, as the other side has gone live.
+//!
+//! The disk of a side that is not live gets no requests: a probe now and then shows whether it could be read.
 
-use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use machine::{DiskRequest, DiskStatus};
-use replica::{DiskAnswer, Span, Time};
+use replica::{DiskAnswer, Time};
 
+use super::completion::{Completion, Size, Trouble};
 use super::policy::{self, Ailment, Outcome};
+use super::queue::{Job, Probe, Queue};
 use super::{Disk, Holder, LockError, guard};
-use crate::limits::{DISK_RETRY, DISK_THREADS, DISK_TROUBLES_MAX};
+use crate::limits::{DISK_RETRY, DISK_THREADS};
 use os::sandbox::{self, Kind};
 use os::sys::clock;
 use os::wake::Waker;
-
-/// What a thread of a lane tells the guest thread.
-#[derive(Debug)]
-pub enum Completion {
-    /// A request is finished.
-    Done(DiskAnswer),
-    /// The storage of a disk has another size than before.
-    Size(Size),
-    /// This process is the writer of all disks.
-    Writer,
-    /// This process must not write any more: it has to end.
-    Fenced(LockError),
-    /// A disk is ill. Told once for each thing that is wrong with it.
-    Trouble(Trouble),
-    /// All requests that had to wait for a disk are done.
-    Recovered {
-        /// Number of the disk, from 0.
-        disk: u8,
-        /// Path of the disk that is well again.
-        path: PathBuf,
-        /// Time for which the first of the requests waited.
-        lasted: Span,
-    },
-}
-
-/// The new size of a disk's storage.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Size {
-    /// Number of the disk, from 0.
-    pub disk: u8,
-    /// Path of the disk.
-    pub path: PathBuf,
-    /// Whole sectors that the storage has now.
-    pub sectors: u64,
-    /// Whole sectors that it had when it was looked at before.
-    pub before: u64,
-}
-
-/// What is wrong with a disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
-    /// Number of the disk, from 0.
-    pub disk: u8,
-    /// Path of the disk.
-    pub path: PathBuf,
-    /// What is wrong, to go on after the disk's name.
-    pub what: String,
-    /// What is wrong, what happens now and what to do, as a sentence.
-    pub sentence: String,
-    /// Time at which the first request met the trouble.
-    pub since: Time,
-}
-
-/// A job for a disk's threads.
-#[derive(Debug)]
-pub(super) enum Job {
-    /// A request of the guest.
-    Request {
-        /// The request.
-        request: DiskRequest,
-        /// Whether the request has met trouble before.
-        waited: bool,
-    },
-    /// The order to become the disk's writer.
-    BecomeWriter {
-        /// The VM, epoch and process that the lock will name.
-        holder: Holder,
-        /// Whether another process was the writer: then what is remembered of the disk is void.
-        takeover: bool,
-        /// Number of disks of which this process is not yet the writer.
-        left: Arc<AtomicUsize>,
-    },
-    /// The order to look whether the storage has another size than before.
-    Measure,
-    /// The order to look whether the storage is as large as the guest knows it.
-    Compare,
-}
 
 /// One disk with its queue.
 #[derive(Debug)]
@@ -116,20 +41,6 @@ pub(super) struct Lane {
     fenced: Arc<AtomicBool>,
 }
 
-#[derive(Debug, Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
-    /// Jobs that met trouble, each with the time of its next attempt: requests, and one comparison at most.
-    waiting: Vec<(Instant, Job)>,
-    /// Whether a thread is taking the lock; requests that were queued behind that job must wait for it.
-    locking: bool,
-    /// Jobs in the hands of threads.
-    serving: usize,
-    /// Whether the lane is closed, so that nothing new is begun.
-    closed: bool,
-    illness: Illness,
-}
-
 /// Sizes of the disk in sectors.
 #[derive(Debug)]
 struct Sizes {
@@ -141,15 +52,6 @@ struct Sizes {
     queued: bool,
     /// Whether the last comparison has found the storage too small.
     short: bool,
-}
-
-/// What people have been told about the disk's state.
-#[derive(Debug, Default)]
-struct Illness {
-    /// Requests that have met trouble and are not done.
-    requests: usize,
-    since: Time,
-    told: Vec<String>,
 }
 
 impl Lane {
@@ -205,6 +107,25 @@ impl Lane {
         }
     }
 
+    /// Has a thread look whether the storage can be read, unless one does already or this side writes to it.
+    pub fn probe(&self) {
+        let mut queue = guard(&self.queue);
+        if !queue.probe.needless && !std::mem::replace(&mut queue.probe.queued, true) {
+            queue.jobs.push_back(Job::Probe);
+            self.work.notify_one();
+        }
+    }
+
+    /// Tells, once, of each job that the storage has not answered for too long. `is_live`: the guest's
+    /// requests are done here.
+    pub fn look_for_silence(&self, is_live: bool) {
+        let mut queue = guard(&self.queue);
+        for (since, first) in queue.under_way.hanging(clock::now()) {
+            let ailment = policy::silent_ailment(&self.disk, is_live);
+            self.note(&mut queue, ailment, first, since);
+        }
+    }
+
     /// Notes that the guest knows the disk with so many sectors, and has a thread look whether it has them.
     pub fn guest_knows(&self, sectors: u64) {
         let mut sizes = guard(&self.sizes);
@@ -242,20 +163,24 @@ impl Lane {
     }
 
     fn serve(&self) {
-        while let Some(job) = self.next() {
+        while let Some((number, job)) = self.next() {
             let was_locking = matches!(job, Job::BecomeWriter { .. });
             match job {
-                Job::Request { request, waited } => self.serve_request(request, waited),
+                Job::Request { request, .. } => self.serve_request(request, number),
                 Job::BecomeWriter {
                     holder,
                     takeover,
                     left,
-                } => self.become_writer(&holder, takeover, &left),
+                } => self.become_writer(&holder, takeover, &left, number),
                 Job::Measure => {
                     self.look_at_size();
                     self.measuring.store(false, Ordering::SeqCst);
                 }
                 Job::Compare => self.compare_sizes(),
+                Job::Probe => self.serve_probe(number),
+            }
+            if self.ends(number) {
+                self.get_well();
             }
             // The queue goes on only after the words are out, so that "writer" comes before what was queued
             // behind it.
@@ -268,8 +193,8 @@ impl Lane {
         }
     }
 
-    /// Waits for a job; `None`: the lane is closed.
-    fn next(&self) -> Option<Job> {
+    /// Waits for a job and gives it a number; `None`: the lane is closed.
+    fn next(&self) -> Option<(u64, Job)> {
         let mut queue = guard(&self.queue);
         loop {
             if self.is_closed(&queue) {
@@ -281,14 +206,11 @@ impl Lane {
             }
             let now = Instant::now();
             if let Some(index) = queue.waiting.iter().position(|(at, _)| *at <= now) {
-                queue.serving += 1;
                 let (_, job) = queue.waiting.swap_remove(index);
-                return Some(job);
+                return Some((queue.begin(&job), job));
             }
             if let Some(job) = queue.jobs.pop_front() {
-                queue.serving += 1;
-                queue.locking = matches!(job, Job::BecomeWriter { .. });
-                return Some(job);
+                return Some((queue.begin(&job), job));
             }
             queue = match queue.waiting.iter().map(|(at, _)| *at).min() {
                 Some(at) => {
@@ -302,8 +224,11 @@ impl Lane {
         }
     }
 
-    fn serve_request(&self, request: DiskRequest, waited: bool) {
-        let (status, data, ailment) = match policy::carry_out(&self.disk, &request.operation) {
+    fn serve_request(&self, request: DiskRequest, number: u64) {
+        let outcome = policy::carry_out(&self.disk, &request.operation);
+        // Whether the illness counts this request.
+        let waited = self.ends(number);
+        let (status, data, ailment) = match outcome {
             Outcome::Answer(status, data) => (status, data, None),
             Outcome::Failed(ailment) => (DiskStatus::Failed, Vec::new(), Some(ailment)),
             Outcome::Wait(ailment) => {
@@ -334,10 +259,9 @@ impl Lane {
 
     /// Takes the lock, however long the storage is away, and opens the disk anew if it had another writer.
     /// That the path leads to the right file is looked at before the lock is taken, and once more behind it.
-    fn become_writer(&self, holder: &Holder, takeover: bool, left: &AtomicUsize) {
+    fn become_writer(&self, holder: &Holder, takeover: bool, left: &AtomicUsize, number: u64) {
         self.disk.set_alone();
         let disk = &self.disk;
-        let mut waited = false;
         loop {
             let reopen_ailment = |error| policy::reopen_ailment(disk, &error);
             let found = match takeover {
@@ -355,12 +279,22 @@ impl Lane {
                 Ok(Some(error)) => return self.fence(error),
                 Err(ailment) => ailment,
             };
-            self.fall_ill(ailment, !std::mem::replace(&mut waited, true));
+            let first = guard(&self.queue).under_way.count(number);
+            self.fall_ill(ailment, first);
             if self.pause() {
                 return;
             }
         }
-        if waited {
+        if self.ends(number) {
+            self.get_well();
+        }
+        // From here on the guest's requests show how the disk is.
+        let needless = Probe {
+            needless: true,
+            ..Probe::default()
+        };
+        let probe = std::mem::replace(&mut guard(&self.queue).probe, needless);
+        if probe.ill {
             self.get_well();
         }
         // The disk may have grown while the other side had it.
@@ -373,6 +307,30 @@ impl Lane {
     /// Ends that this process is the writer of the disk, in favour of `next`.
     pub fn stand_by(&self, next: &Holder) {
         self.disk.stand_by(next);
+        guard(&self.queue).probe.needless = false;
+    }
+
+    /// Looks whether the storage can be read. What was wrong stays wrong until a later look finds it well, or
+    /// this side becomes the disk's writer.
+    fn serve_probe(&self, number: u64) {
+        let probed = self.disk.probe();
+        let mut queue = guard(&self.queue);
+        let hung = queue.under_way.end(number);
+        let is_ill = probed.is_err() && !queue.probe.needless;
+        let was_ill = queue.probe.ill;
+        (queue.probe.queued, queue.probe.ill) = (false, is_ill);
+        if let Err(error) = probed
+            && is_ill
+        {
+            let ailment = policy::probe_ailment(&self.disk, &error);
+            self.note(&mut queue, ailment, !hung && !was_ill, clock::now());
+        }
+        drop(queue);
+        // A probe of a disk that was ill and then hung is counted twice.
+        let counted = u8::from(hung) + u8::from(was_ill);
+        for _ in 0..counted.saturating_sub(u8::from(is_ill)) {
+            self.get_well();
+        }
     }
 
     /// Tells the size of the storage if it is another one than before.
@@ -444,39 +402,37 @@ impl Lane {
         self.tell(Completion::Fenced(error));
     }
 
-    /// Tells that a request has met trouble; `first`: for the first time.
+    /// Notes that the storage has answered a job; whether the illness counts the job.
+    fn ends(&self, number: u64) -> bool {
+        guard(&self.queue).under_way.end(number)
+    }
+
+    /// Tells that a job has met trouble; `first`: for the first time, and the job waits.
     fn fall_ill(&self, ailment: Ailment, first: bool) {
-        let Ailment { what, sentence } = ailment;
-        let mut queue = guard(&self.queue);
-        let illness = &mut queue.illness;
-        if illness.requests == 0 {
-            illness.since = clock::now();
-        }
-        illness.requests += usize::from(first);
-        if illness.told.contains(&what) || illness.told.len() >= DISK_TROUBLES_MAX {
+        self.note(&mut guard(&self.queue), ailment, first, clock::now());
+    }
+
+    /// The same, with the queue in hand and the time since when the job is in trouble.
+    fn note(&self, queue: &mut Queue, ailment: Ailment, first: bool, since: Time) {
+        let Some(since) = queue.illness.note(&ailment, first, since) else {
             return;
-        }
-        illness.told.push(what.clone());
-        let since = illness.since;
-        drop(queue);
+        };
+        let Ailment { what, sentence } = ailment;
         self.tell(Completion::Trouble(Trouble {
             disk: self.index,
             path: self.disk.path.clone(),
             what,
             sentence,
             since,
+            waits: queue.illness.waits(),
         }));
     }
 
-    /// Notes that a request that had met trouble is done, and tells when it was the last.
+    /// Notes that a job that had met trouble is done, and tells when it was the last.
     fn get_well(&self) {
-        let mut queue: MutexGuard<'_, Queue> = guard(&self.queue);
-        queue.illness.requests -= 1;
-        if queue.illness.requests > 0 {
+        let Some(since) = guard(&self.queue).illness.relieve() else {
             return;
-        }
-        let since = std::mem::take(&mut queue.illness).since;
-        drop(queue);
+        };
         let path = self.disk.path.clone();
         let lasted = clock::now().since(since);
         self.tell(Completion::Recovered {

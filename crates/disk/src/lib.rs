@@ -3,19 +3,23 @@
 //! The order of overlapping requests is the protocol's business (FT 3.4-a, `replica`). Whatever arrives here
 //! may run at once and end in any order, because every completion comes back through the log.
 //!
-//! From the outside inwards: `pool` has a `lane` of threads for each disk; `policy` decides what an error
-//! means to the guest; `lock` says who may write; `backend` is the seam to what stores the sectors; `file`
-//! and `direct` are a raw file. docs/disks.md says what is promised.
+//! From the outside inwards: `pool` has a `lane` of threads for each disk, which take jobs from its `queue`
+//! and tell what stands in `completion`; `policy` decides what an error means to the guest, `illness` what
+//! people hear of it; `lock` says who may write; `backend` is the seam to what stores the sectors; `file` and
+//! `direct` are a raw file. docs/disks.md says what is promised.
 #![forbid(unsafe_code)]
 
 pub mod backend;
+mod completion;
 pub mod direct;
 pub mod file;
+mod illness;
 mod lane;
 pub mod limits;
 pub mod lock;
 mod policy;
 pub mod pool;
+mod queue;
 
 use replica::Epoch;
 use std::io;
@@ -26,11 +30,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use machine::DiskConfig;
 
 pub use backend::{Backend, SECTOR_LEN};
+pub use completion::{Completion, Size, Trouble};
 pub use direct::Access;
 pub use file::RawDisk;
-pub use lane::{Completion, Size, Trouble};
 pub use lock::{DiskLock, Holder, LockError};
 pub use pool::DiskPool;
+
+use crate::limits::PROBE_LEN;
 
 /// Why a disk cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -262,6 +268,12 @@ impl Disk {
     /// The present size of the storage in whole sectors.
     fn measure(&self) -> io::Result<u64> {
         Ok(self.backend.measure()? / SECTOR_LEN)
+    }
+
+    /// Reads the beginning of the disk past this host's memory, if it can, and changes nothing.
+    fn probe(&self) -> io::Result<()> {
+        let length = self.backend.capacity().min(PROBE_LEN);
+        self.backend.read(0, &mut vec![0; length as usize])
     }
 
     /// Path of the disk.

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use replica::Span;
+
 /// Threads for each disk: this many requests of a disk are under way at once, and further ones wait.
 pub const DISK_THREADS: usize = 4;
 /// Different troubles of one disk that are told before the disk is well again; further ones are not told.
@@ -17,6 +19,12 @@ pub const BOUNCE_ALIGN_MAX: usize = 64 << 10;
 const _: () = assert!(BOUNCE_LEN.is_multiple_of(BOUNCE_ALIGN_MAX));
 /// A request that met trouble, or a lock that could not be taken, is tried again after this time.
 pub const DISK_RETRY: Duration = Duration::from_secs(1);
+/// Storage that has not answered for so long counts as away, and people are told. A disk that wakes from
+/// standby, or a path that is switched, takes less on the whole.
+pub const DISK_AWAY_AFTER: Span = Span::from_ms(5_000);
+/// Bytes that a probe reads: a block of most file systems, and aligned for all storage that is used directly.
+pub const PROBE_LEN: u64 = 4096;
+const _: () = assert!(PROBE_LEN.is_multiple_of(crate::SECTOR_LEN));
 /// Time that a thread has, at the end, to come back from its disk; after that it is left behind.
 pub const DISK_CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 /// Longest read of a guest in bytes; a longer one fails. Linux asks for a megabyte or two.

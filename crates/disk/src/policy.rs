@@ -12,7 +12,7 @@ use machine::{DiskOperation, DiskStatus};
 use rustix::io::Errno;
 
 use super::{Access, Disk, LockError, SECTOR_LEN, guard};
-use crate::limits::DISK_REQUEST_LEN_MAX;
+use crate::limits::{DISK_AWAY_AFTER, DISK_REQUEST_LEN_MAX};
 use os::error;
 
 /// What became of a request.
@@ -179,6 +179,29 @@ pub fn short_ailment(disk: &Disk, has: u64, guest: u64) -> Ailment {
         "the disk {} {what}: after a takeover the guest would wait for what is missing; {}",
         disk.path.display(),
         short_advice(disk)
+    );
+    Ailment { what, sentence }
+}
+
+/// The ailment of a disk that has not answered for so long that people should know.
+pub fn silent_ailment(disk: &Disk, is_live: bool) -> Ailment {
+    let what = format!("has not answered for {} s", DISK_AWAY_AFTER.0 / 1_000_000_000);
+    let begin = format!("the disk {} {what}", disk.path.display());
+    let sentence = match (is_live, takeover_advice(disk)) {
+        (true, Some(advice)) => format!("{begin}; the guest waits; {advice}"),
+        (true, None) => format!("{begin}; the guest waits; look at its storage"),
+        (false, _) => format!("{begin} on this host; after a takeover the guest would wait for it"),
+    };
+    Ailment { what, sentence }
+}
+
+/// The ailment of a disk that a side which is not live cannot read.
+pub fn probe_ailment(disk: &Disk, error: &io::Error) -> Ailment {
+    let what = format!("cannot be read: {error}");
+    let sentence = format!(
+        "the disk {} {what}; after a takeover the guest would wait for it; look at this host's way to its \
+         storage",
+        disk.path.display()
     );
     Ailment { what, sentence }
 }

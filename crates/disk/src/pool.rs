@@ -17,7 +17,9 @@ use std::time::Instant;
 
 use machine::DiskRequest;
 
-use super::lane::{Completion, Job, Lane};
+use super::completion::Completion;
+use super::lane::Lane;
+use super::queue::Job;
 use super::{Disk, Holder};
 use crate::limits::DISK_CLOSE_PATIENCE;
 use os::wake::Waker;
@@ -96,6 +98,23 @@ impl DiskPool {
     pub fn measure(&self) {
         for (lane, _) in &self.lanes {
             lane.measure();
+        }
+    }
+
+    /// Has each disk looked at whether it can be read; for a side that is not live, whose disks get no
+    /// requests. A disk of which this process is the writer is left alone, and storage that hangs is probed
+    /// once. What is wrong is a [`Completion::Trouble`].
+    pub fn probe(&self) {
+        for (lane, _) in &self.lanes {
+            lane.probe();
+        }
+    }
+
+    /// Tells, by a [`Completion::Trouble`], of each disk that has not answered for a while. Call it often.
+    /// `is_live`: the guest's requests are done here, else they would be after a takeover.
+    pub fn look_for_silence(&self, is_live: bool) {
+        for (lane, _) in &self.lanes {
+            lane.look_for_silence(is_live);
         }
     }
 

@@ -351,3 +351,106 @@ fn the_threads_of_a_disk_are_named_after_it() {
     let names: Vec<String> = names.map(|name| name.trim().to_owned()).collect();
     assert!(names.iter().any(|name| name.starts_with("disk0.")), "{names:?}");
 }
+
+/// The next completion, while the pool is asked whether a disk does not answer.
+fn while_listening(pool: &Pool, is_live: bool) -> Completion {
+    loop {
+        pool.pool.look_for_silence(is_live);
+        if let Some(completion) = pool.pool.completion() {
+            return completion;
+        }
+        pool.wait_a_little();
+    }
+}
+
+#[test]
+fn a_request_that_hangs_is_told_once_and_is_over_when_it_is_answered() {
+    let script = Scripted::new(Script {
+        hangs: true,
+        ..Script::default()
+    });
+    let (_dir, disk) = script.disk(Access::Solo);
+    let mut pool = Pool::new(vec![disk]);
+    let id = pool.submit(READ);
+    let Completion::Trouble(told) = while_listening(&pool, true) else {
+        panic!("an answer came");
+    };
+    assert!(told.waits);
+    assert_eq!(told.what, "has not answered for 5 s");
+    assert!(
+        told.sentence.ends_with("the guest waits; look at its storage"),
+        "{}",
+        told.sentence
+    );
+    pool.pool.look_for_silence(true);
+    script.release();
+    assert_eq!(pool.answer(), (id, DiskStatus::Ok));
+    recovered(&pool);
+}
+
+#[test]
+fn a_backup_probes_its_disk_and_tells_when_it_cannot_be_read_and_when_it_can() {
+    let script = Scripted::new(Script {
+        reads: vec![BROKEN; 2],
+        ..Script::default()
+    });
+    let (_dir, disk) = script.disk(Access::Pair);
+    let pool = Pool::new(vec![disk]);
+    pool.pool.probe();
+    let told = trouble(&pool);
+    assert!(told.waits);
+    assert!(
+        told.sentence
+            .contains("after a takeover the guest would wait for it"),
+        "{}",
+        told.sentence
+    );
+    // The same trouble is no news, and nothing is probed by itself.
+    while script.done().len() < 3 {
+        pool.pool.probe();
+        std::thread::yield_now();
+    }
+    recovered(&pool);
+    assert!(script.done().iter().all(|done| *done == "read"));
+}
+
+#[test]
+fn a_probe_that_hangs_is_told_and_does_not_keep_a_takeover_waiting() {
+    let script = Scripted::new(Script {
+        hangs: true,
+        ..Script::default()
+    });
+    let (_dir, disk) = script.disk(Access::Pair);
+    let mut pool = Pool::new(vec![disk]);
+    pool.pool.probe();
+    let Completion::Trouble(told) = while_listening(&pool, false) else {
+        panic!("an answer came");
+    };
+    assert!(told.waits);
+    let end = "has not answered for 5 s on this host; after a takeover the guest would wait for it";
+    assert!(told.sentence.ends_with(end), "{}", told.sentence);
+    pool.pool.become_writer(&holder("a", 2, 1), true);
+    assert!(matches!(pool.completion(), Completion::Writer));
+    // From here on requests show how the disk is, so nothing is probed.
+    pool.pool.probe();
+    script.release();
+    recovered(&pool);
+    let id = pool.submit(READ);
+    assert_eq!(pool.answer(), (id, DiskStatus::Ok));
+    assert_eq!(script.done(), ["read", "read"]);
+}
+
+#[test]
+fn a_takeover_ends_what_a_probe_has_found() {
+    let script = Scripted::new(Script {
+        reads: vec![BROKEN],
+        ..Script::default()
+    });
+    let (_dir, disk) = script.disk(Access::Pair);
+    let pool = Pool::new(vec![disk]);
+    pool.pool.probe();
+    trouble(&pool);
+    pool.pool.become_writer(&holder("a", 2, 1), true);
+    recovered(&pool);
+    assert!(matches!(pool.completion(), Completion::Writer));
+}

@@ -158,6 +158,11 @@ impl Cables {
             .fold(Lead::Unknown, |lead, cable| lead.and(cable.port.lead(now)))
     }
 
+    /// The guest's ports.
+    pub fn ports(&self) -> impl Iterator<Item = &Port> {
+        self.cables.iter().map(|cable| &cable.port)
+    }
+
     /// What the node is to be told of its ports. Each time that they were seen to lead somewhere is news;
     /// that they lead nowhere is news once.
     pub fn news(&mut self, now: Time) -> Option<Event> {

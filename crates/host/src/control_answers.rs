@@ -214,10 +214,6 @@ fn status<G: Guest>(world: &mut World, node: &Node<Witness<G>>) -> Answer {
     let figures = reporter.figures_aside(now, metrics, outside, before);
     let guarding = reporter.guarding();
     let protection = guarding.protection(metrics);
-    let alone = world
-        .control
-        .as_ref()
-        .and_then(|socket| socket.arbiter().map(str::to_owned));
     let mut status = Status::only(
         world.vm.as_str(),
         std::process::id(),
@@ -231,7 +227,8 @@ fn status<G: Guest>(world: &mut World, node: &Node<Witness<G>>) -> Answer {
     status.protection = protection;
     status.epoch = world.owned.map_or(metrics.epoch.0, |owned| owned.epoch.0);
     status.peer = reporter.peer().map(str::to_owned);
-    status.arbiter = reporter.arbiter().map(str::to_owned).or(alone);
+    status.arbiter = world.arbiter_place();
+    status.health = Some(world.health(now));
     status.figures = Some(Box::new(figures));
     Answer::Status {
         status: Box::new(status),

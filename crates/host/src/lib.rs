@@ -6,11 +6,11 @@
 //!
 //! Map, from the node outwards: `drive` is the loop, `world` does what a node's actions say. The five things
 //! outside are the crates `link`, `disk`, `arbiter`, `ports` and `console`. The crate `report` tells of what
-//! happens; `witness` sees panics of the guest. `needs` is what the sandbox leaves to
-//! a VM, `operator` is what signals and Ctrl-A x mean, and `watch` has a backup told of this process's end.
-//! `control_socket` is where `lockstep status` and its like call, `control_answers` what they hear. `run`,
-//! `pair` and `replay` are the commands: each opens what `spec` asks for (`ownership`: unless the VM may run
-//! elsewhere) and starts the loop, or replays without one.
+//! happens, and `health` how this side is off; `witness` sees panics of the guest. `needs` is what the
+//! sandbox leaves to a VM, `operator` is what signals and Ctrl-A x mean, and `watch` has a backup told of
+//! this process's end. `control_socket` is where `lockstep status` and its like call, `control_answers` what
+//! they hear. `run`, `pair` and `replay` are the commands: each opens what `spec` asks for (`ownership`:
+//! unless the VM may run elsewhere) and starts the loop, or replays without one.
 #![forbid(unsafe_code)]
 
 pub mod attend;

@@ -7,6 +7,7 @@
 
 mod asked;
 mod joining;
+mod side;
 mod snapshotting;
 
 use std::io;
@@ -26,9 +27,10 @@ use crate::protection::Protection;
 use crate::snapshot::Snapshotting;
 use crate::watch::Watch;
 use crate::world_error::WorldError;
-use arbiter::Asker;
+use arbiter::{Asker, Heard};
 use console::Consoles;
 use disk::{Completion, DiskPool, Holder};
+use health::HealthWatch;
 use os::entropy;
 use os::poll::{Interest, Poller, Token};
 use os::signals::Signals;
@@ -91,6 +93,8 @@ pub struct World {
     pub on_panic: OnPanic,
     /// When the disks' sizes are looked at.
     sizes_due: Time,
+    /// How this side is off.
+    health: HealthWatch,
     /// News of the VM's protection that were not told yet, each with the address of the other side.
     pub news: Vec<(News, Option<String>)>,
     /// Who tells the other sides when this process has ended.
@@ -139,6 +143,7 @@ impl World {
             operator: Operator::default(),
             on_panic: OnPanic::default(),
             sizes_due: clock::now().after(DISK_LOOK_EVERY),
+            health: HealthWatch::default(),
             news: Vec::new(),
             watch: Watch::default(),
             control: None,
@@ -173,6 +178,7 @@ impl World {
             self.links.deadline(),
             self.reporter.deadline(),
             (self.live && !self.disks.is_empty()).then_some(self.sizes_due),
+            Some(self.health.deadline()),
         ]
         .into_iter()
         .flatten()
@@ -197,6 +203,7 @@ impl World {
         if let Some(event) = self.cables.news(now) {
             handle(event);
         }
+        self.look_at_side(now);
         Ok(())
     }
 
@@ -267,18 +274,25 @@ impl World {
                 }
                 Completion::Writer => self.reporter.happened(Happening::DiskWriter),
                 Completion::Fenced(error) => return Err(WorldError::Fenced(error)),
-                Completion::Trouble(trouble) => self.reporter.happened(trouble.into()),
+                Completion::Trouble(trouble) => {
+                    self.health.sees_trouble(&trouble);
+                    self.reporter.happened(trouble.into());
+                }
                 Completion::Recovered { disk, path, lasted } => {
+                    self.health.sees_disk_well(disk);
                     self.reporter.happened(Happening::disk_well(disk, &path, lasted));
                 }
             }
         }
-        while let Some((claim, answer)) = self.arbiter.as_mut().and_then(Asker::answer) {
-            self.reporter.hears(clock::now(), &claim, &answer);
-            handle(Event::Verdict(claim, answer.verdict));
-        }
-        while let Some((epoch, checked)) = self.arbiter.as_ref().and_then(Asker::checked) {
-            handle(Event::Checked(epoch, checked));
+        while let Some(heard) = self.arbiter.as_mut().and_then(Asker::heard) {
+            match heard {
+                Heard::Answer(claim, answer) => {
+                    self.reporter.hears(clock::now(), &claim, &answer);
+                    handle(Event::Verdict(claim, answer.verdict));
+                }
+                Heard::Checked(epoch, checked) => handle(Event::Checked(epoch, checked)),
+                Heard::Looked(found) => self.hear_of_arbiter(found),
+            }
         }
         self.look_at_protection(poller, handle)?;
         self.look_at_snapshot(handle);

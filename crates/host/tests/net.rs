@@ -207,3 +207,67 @@ fn frames_pass_through_a_tap() {
         }
     }
 }
+
+/// A bridge with the tap `lk0`, whose cable is `mv0`; the other end of the cable is `v1`.
+const BRIDGE: &str = "mount -t sysfs none /sys
+    ip link add br0 type bridge
+    ip tuntap add lk0 mode tap
+    ip link add v0 type veth peer name v1
+    ip link add link v0 name mv0 type macvlan mode passthru
+    ip link set lk0 master br0
+    ip link set mv0 master br0
+    for name in v0 v1 mv0 lk0 br0; do ip link set $name up; done";
+
+#[test]
+fn a_tap_leads_nowhere_while_the_cable_of_its_bridge_is_out() {
+    let in_namespaces = || {
+        let mut command = Command::new("unshare");
+        command.arg("-rnm");
+        command
+    };
+    if std::env::var_os(CHILD).is_none() {
+        let probe = in_namespaces().args(["sh", "-ec", BRIDGE]).output();
+        if !probe.is_ok_and(|output| output.status.success()) {
+            eprintln!("no namespaces with a bridge: nothing tested");
+            return;
+        }
+        let status = in_namespaces()
+            .arg(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "a_tap_leads_nowhere_while_the_cable_of_its_bridge_is_out",
+            ])
+            .env(CHILD, "1")
+            .status();
+        assert!(status.unwrap().success());
+        return;
+    }
+    let does = |script: &str| {
+        let status = Command::new("sh").args(["-ec", script]).status();
+        assert!(status.unwrap().success(), "{script}");
+    };
+    does(BRIDGE);
+    let mut port = Port::Tap(Tap::open("lk0").unwrap());
+    // The kernel passes a change of a carrier on when it has time.
+    let mut leads = |somewhere: bool| {
+        loop {
+            port.on_time(clock::now());
+            match port.lead(clock::now()) {
+                Lead::Somewhere(_) if somewhere => return String::new(),
+                Lead::Nowhere if !somewhere => return port.obstacle(),
+                _ => std::thread::yield_now(),
+            }
+        }
+    };
+    leads(true);
+    does("ip link set v1 down");
+    let obstacle = leads(false);
+    assert_eq!(obstacle, "no cable of the bridge that lk0 is in has a carrier");
+    does("ip link set v1 up");
+    leads(true);
+    // A cable that is gone says nothing, and the tap itself does.
+    does("ip link del v0");
+    leads(true);
+    does("ip link set lk0 down");
+    assert_eq!(leads(false), "the tap interface lk0 is down or has no carrier");
+}

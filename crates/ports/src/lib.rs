@@ -11,6 +11,7 @@ pub mod limits;
 pub mod plug;
 pub mod port;
 pub mod tap;
+mod uplinks;
 
 pub use announce::Announcer;
 pub use dial::Endpoint;

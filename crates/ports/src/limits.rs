@@ -33,6 +33,9 @@ const _: () = assert!(PORTS_LOOK_EVERY.0 < GATEWAY_SUSPECT.0 && GATEWAY_SUSPECT.
 pub const GATEWAY_KEPT_MAX: usize = 512 << 10;
 /// A connection that comes so long after the cut does not get the kept frames any more.
 pub const GATEWAY_KEPT_FOR: Span = Span::from_ms(2_000);
+/// Interfaces of a bridge at which a tap looks, each time that it looks at itself. A bridge with more of them
+/// is taken to be well.
+pub const UPLINKS_MAX: usize = 8;
 /// A frame on a tap: 64 KiB of payload with an Ethernet header.
 pub const FRAME_LEN_MAX: usize = 65_550;
 /// How many times a survivor announces its guest's addresses after a takeover, as QEMU does.

@@ -86,7 +86,7 @@ struct In {
 /// A cable to a gateway, plugged in or not.
 #[derive(Debug)]
 pub struct Plug {
-    endpoint: Endpoint,
+    pub(crate) endpoint: Endpoint,
     security: Security,
     waker: Waker,
     /// How often the gateway is asked whether it is there.

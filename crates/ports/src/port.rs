@@ -145,6 +145,22 @@ impl Port {
         }
     }
 
+    /// Is something plugged in, as far as the operator wants? A port without a cable leads nowhere by intent.
+    #[must_use]
+    pub fn has_cable(&self) -> bool {
+        !matches!(self, Port::None)
+    }
+
+    /// What stands in the way if the port leads nowhere, as a clause.
+    #[must_use]
+    pub fn obstacle(&self) -> String {
+        match self {
+            Port::None => "there is no cable".to_owned(),
+            Port::Tap(tap) => tap.obstacle(),
+            Port::Gateway(plug) => format!("the gateway at {} does not answer", plug.endpoint),
+        }
+    }
+
     /// The file descriptor to wait for; `None`: the cable is out.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {

@@ -4,12 +4,14 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 use replica::{Span, Time};
 
 use crate::NetError;
 use crate::lead::Lead;
 use crate::limits::{FRAME_LEN_MAX, PORTS_LOOK_EVERY};
+use crate::uplinks::Uplinks;
 use os::sys::tun;
 
 /// An open TAP interface.
@@ -18,6 +20,10 @@ pub struct Tap {
     device: File,
     name: String,
     buffer: Box<[u8]>,
+    /// How the interface's bridge reaches other hosts.
+    uplinks: Uplinks,
+    /// Does its bridge reach no other host, as last seen?
+    is_cut: bool,
     /// Where the interface leads, as last seen.
     lead: Lead,
     /// When to look next whether the interface is up.
@@ -61,6 +67,8 @@ impl Tap {
             device,
             name: name.to_owned(),
             buffer: vec![0; FRAME_LEN_MAX].into_boxed_slice(),
+            uplinks: Uplinks::of(Path::new("/sys/class/net"), name),
+            is_cut: false,
             lead: Lead::Unknown,
             look: Time(0),
             look_every: PORTS_LOOK_EVERY,
@@ -79,12 +87,14 @@ impl Tap {
         self.look_every = every;
     }
 
-    /// Looks, if it is time, whether the interface is up and has a carrier. What lies behind it, a bridge and
-    /// its cable, the kernel does not say.
+    /// Looks, if it is time, whether the interface is up and has a carrier, and whether its bridge reaches
+    /// other hosts.
     pub fn on_time(&mut self, now: Time) {
         if self.look <= now {
             self.look = now.after(self.look_every);
-            self.lead = looked(self.lead, tun::is_running(&self.name), now);
+            self.is_cut = self.uplinks.are_cut(tun::is_running);
+            let seen = tun::is_running(&self.name).map(|up| up == Some(true) && !self.is_cut);
+            self.lead = looked(self.lead, seen, now);
         }
     }
 
@@ -98,6 +108,15 @@ impl Tap {
     #[must_use]
     pub fn lead(&self) -> Lead {
         self.lead
+    }
+
+    /// What stands in the way if the interface leads nowhere, as a clause.
+    #[must_use]
+    pub fn obstacle(&self) -> String {
+        match self.is_cut {
+            true => format!("no cable of the bridge that {} is in has a carrier", self.name),
+            false => format!("the tap interface {} is down or has no carrier", self.name),
+        }
     }
 
     /// The next frame that has arrived; `None`: there is none at present.

@@ -7,16 +7,15 @@
 //!
 //! The names of events and fields are a stable format: one may be added, none changed.
 
-use std::path::Path;
-
 use replica::Span;
 use serde::{Deserialize, Serialize};
 
 use super::ending::Ending;
 use super::figures::{Figures, ms};
+use super::health::Change;
 use super::sentences;
 use super::words::{Course, OnPanic, PhaseWord, RoleWord, SuspicionWord, VerdictWord, Wish};
-use disk::Trouble;
+use os::sys::clock;
 
 /// Something that happened. In a line of the file the variant's name is the field `event`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -232,6 +231,10 @@ pub enum Happening {
         sentence: String,
         /// When the first request met it, on the clock of `time_ns`.
         since_ns: u64,
+        /// Does a request wait for the disk, or would one after a takeover? False: the guest was told that
+        /// its request failed.
+        #[serde(default)]
+        waits: bool,
     },
     /// All requests that had to wait for a disk are done.
     DiskWell {
@@ -254,6 +257,8 @@ pub enum Happening {
         /// Whole sectors that it had before.
         before: u64,
     },
+    /// This side is off otherwise than before.
+    Health(Change),
     /// The link to the peer is gone.
     LinkLost {
         /// How the link ended, as a sentence.
@@ -309,40 +314,22 @@ pub struct Line {
     pub happening: Happening,
 }
 
-impl From<Trouble> for Happening {
-    fn from(trouble: Trouble) -> Happening {
-        Happening::DiskTrouble {
-            disk: trouble.disk,
-            path: trouble.path.display().to_string(),
-            what: trouble.what,
-            sentence: trouble.sentence,
-            since_ns: trouble.since.0,
-        }
-    }
-}
-
-impl From<disk::Size> for Happening {
-    fn from(size: disk::Size) -> Happening {
-        Happening::DiskSize {
-            disk: size.disk,
-            path: size.path.display().to_string(),
-            sectors: size.sectors,
-            before: size.before,
-        }
+impl Line {
+    /// The line of what happens now to `vm` in this process, with its line feed.
+    pub(super) fn text_of(vm: &str, happening: Happening) -> Vec<u8> {
+        let line = Line {
+            time_ns: clock::now().0,
+            wall_ns: clock::wall_ns(),
+            vm: vm.to_owned(),
+            pid: std::process::id(),
+            happening,
+        };
+        // A line is made of words, numbers and texts: there is nothing in it that JSON could not say.
+        (serde_json::to_string(&line).unwrap_or_default() + "\n").into_bytes()
     }
 }
 
 impl Happening {
-    /// The happening that the trouble of a disk is over, after it has `lasted` so long.
-    #[must_use]
-    pub fn disk_well(disk: u8, path: &Path, lasted: Span) -> Happening {
-        Happening::DiskWell {
-            disk,
-            path: path.display().to_string(),
-            lasted_ms: ms(lasted),
-        }
-    }
-
     /// The happening that whoever wanted a snapshot has all of it, `bytes` of a file, after it `took` so long
     /// and the guest `stood` for so long.
     #[must_use]
@@ -389,6 +376,7 @@ impl Happening {
                 before,
                 ..
             } => sentences::size(path, *before, *sectors),
+            Happening::Health(change) => change.sentence.clone(),
             Happening::Stop { by, role, course } => sentences::stop(*by, *role, *course)?.to_owned(),
             Happening::Reset { .. } => "the guest's reset button is pressed, as told".into(),
             Happening::GuestPanic { line, course, .. } => sentences::panic(line, *course),
@@ -453,7 +441,7 @@ impl Happening {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Ender, HaltCode};
+    use crate::{AspectWord, Ender, HaltCode};
 
     const DOCUMENT: &str = include_str!("../../../docs/events.md");
 
@@ -463,7 +451,19 @@ mod tests {
         all.extend(disk_samples());
         all.extend(clone_samples());
         all.extend(watcher_samples());
+        all.push(health_sample());
         all
+    }
+
+    /// How a side is off.
+    fn health_sample() -> Happening {
+        Happening::Health(Change {
+            what: AspectWord::Network,
+            well: false,
+            sentence: "the network of this side leads nowhere: the gateway does not answer".into(),
+            since_ns: 5,
+            lasted_ms: 0.0,
+        })
     }
 
     /// Those of watchers and deaths.
@@ -571,6 +571,7 @@ mod tests {
                 what: "gives an error".into(),
                 sentence: "the disk /shared/shop.raw gives an error; the guest waits".into(),
                 since_ns: 5,
+                waits: true,
             },
             Happening::DiskWell {
                 disk: 0,
@@ -679,6 +680,7 @@ mod tests {
             Happening::Resumed => 32,
             Happening::SnapshotTaken { .. } => 33,
             Happening::SnapshotFailed { .. } => 34,
+            Happening::Health(_) => 35,
         }
     }
 
@@ -686,8 +688,8 @@ mod tests {
     fn there_is_a_sample_of_every_kind_of_event() {
         let mut kinds: Vec<usize> = samples().iter().map(kind).collect();
         kinds.sort_unstable();
-        assert_eq!(kinds, (0..35).collect::<Vec<_>>());
-        assert_eq!(DOCUMENT.matches("\n### ").count(), 35, "each has a section");
+        assert_eq!(kinds, (0..36).collect::<Vec<_>>());
+        assert_eq!(DOCUMENT.matches("\n### ").count(), 36, "each has a section");
     }
 
     #[test]
@@ -758,6 +760,7 @@ mod tests {
             "nobody tells the backup any more if this process dies (its watcher has ended: signal: 9 \
              (SIGKILL)); a client's pause would then be the timeout, as when this host dies",
             "the primary's host says that the process has ended (10.0.0.1:40000): it shows nothing any more",
+            "the network of this side leads nowhere: the gateway does not answer",
         ];
         assert_eq!(sentences, expected);
     }

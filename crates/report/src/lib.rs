@@ -9,15 +9,17 @@
 //! Nothing here decides what happens; a replica runs on the same whether it is listened to or not.
 //!
 //! Map, from below: `words` are the words of the stable format, `figures` and `ending` what they say of
-//! numbers and of the end, `happening` all events, `waiting` when to say that the arbiter does not answer,
-//! `protection` how the VM's protection stands by all this, `history` the events of a VM's replicas read
-//! back, `amount` numbers as people read them.
+//! numbers and of the end, `health` how this side is off, `happening` all events, `disks` those of disks,
+//! `waiting` when to say that the arbiter does not answer, `protection` how the VM's protection stands by all
+//! this, `history` the events of a VM's replicas read back, `amount` numbers as people read them.
 #![forbid(unsafe_code)]
 
 pub mod amount;
+mod disks;
 mod ending;
 mod figures;
 mod happening;
+mod health;
 mod history;
 pub mod limits;
 mod protection;
@@ -37,6 +39,7 @@ use replica::{Claim, Metrics, News, RoleName, Span, Time, Verdict};
 pub use ending::{Ending, HaltCode, Last};
 pub use figures::{Delays, Figures, Outside, resident_bytes};
 pub use happening::{Happening, Line};
+pub use health::{AspectWord, Change};
 pub use history::{Failover, History};
 pub use protection::{FlagWord, Guarding, GuestWord, Protection, Reason, StateWord, copied};
 pub use tail::Tail;
@@ -129,7 +132,7 @@ impl Reporter {
                 &name,
                 Unit::Lines,
                 EVENTS_BACKLOG_MAX,
-                Box::new(move |lines| line_of(&vm, Happening::LinesLost { lines })),
+                Box::new(move |lines| Line::text_of(&vm, Happening::LinesLost { lines })),
                 Box::new(file),
             ))
         };
@@ -203,7 +206,7 @@ impl Reporter {
         if self.events.is_none() && self.tap.is_none() {
             return;
         }
-        let line = line_of(&self.vm, happening.clone());
+        let line = Line::text_of(&self.vm, happening.clone());
         if let Some(events) = &self.events {
             events.push(&line);
         }
@@ -417,6 +420,13 @@ impl Reporter {
         self.look_at_waiting(now);
     }
 
+    /// Since when the arbiter has been asked for a decision that it does not give; `None`: nothing is asked,
+    /// or the question is no older than usual.
+    #[must_use]
+    pub fn waiting_since(&self) -> Option<Time> {
+        self.waiting.as_ref().and_then(Waiting::since)
+    }
+
     /// Tells that the arbiter does not answer, if it is time to.
     fn look_at_waiting(&mut self, now: Time) {
         let Some(waiting) = &mut self.waiting else { return };
@@ -483,18 +493,4 @@ impl Reporter {
             let _ = events.finish(LAST_WORDS_PATIENCE);
         }
     }
-}
-
-/// A line of the file of events, which says when, of which VM and in which process something happens.
-fn line_of(vm: &str, happening: Happening) -> Vec<u8> {
-    let line = Line {
-        time_ns: clock::now().0,
-        wall_ns: clock::wall_ns(),
-        vm: vm.to_owned(),
-        pid: std::process::id(),
-        happening,
-    };
-    // A line is made of words, numbers and texts: there is nothing in it that JSON could not say.
-    let text = serde_json::to_string(&line).unwrap_or_default();
-    (text + "\n").into_bytes()
 }

@@ -12,6 +12,7 @@ use replica::Metrics;
 use serde::{Deserialize, Serialize};
 
 use super::happening::Happening;
+use super::health::AspectWord;
 use super::sentences;
 use super::words::{PhaseWord, RoleWord, VerdictWord};
 
@@ -216,8 +217,10 @@ pub struct Guarding {
     /// The last process that has not become the backup, and why; `None`: there was none since the last
     /// backup.
     failed: Option<(String, String)>,
-    /// The sentence of an arbiter that does not answer.
+    /// The sentence of an arbiter that the guest waits for; `None`: it waits for none.
     waiting: Option<String>,
+    /// The sentence of an arbiter that does not answer though nothing waits for it; `None`: it answers.
+    arbiter_away: Option<String>,
     /// What is wrong with each ill disk, by its number.
     troubles: BTreeMap<u8, String>,
     /// What the guest's kernel has said of its panic.
@@ -298,6 +301,9 @@ impl Guarding {
             }
             Happening::Waiting { .. } => self.waiting = happening.sentence(),
             Happening::Verdict { verdict, .. } if *verdict != VerdictWord::Unreachable => self.waiting = None,
+            Happening::Health(change) if change.what == AspectWord::Arbiter => {
+                self.arbiter_away = (!change.well).then(|| change.sentence.clone());
+            }
             Happening::DiskTrouble { disk, sentence, .. } => {
                 self.troubles.insert(*disk, sentence.clone());
             }
@@ -391,7 +397,7 @@ impl Guarding {
             let sentence = "the guest stands, as its operator wants; `lockstep resume` has it run on";
             flag(FlagWord::Paused, "paused", sentence.into());
         }
-        if let Some(sentence) = &self.waiting {
+        if let Some(sentence) = self.waiting.as_ref().or(self.arbiter_away.as_ref()) {
             flag(FlagWord::ArbiterAway, "arbiter-away", sentence.clone());
         }
         told
@@ -457,7 +463,7 @@ pub fn copied(pages: u64, owed: u64) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Course, HaltCode, OnPanic, SuspicionWord};
+    use crate::{Change, Course, HaltCode, OnPanic, SuspicionWord};
 
     /// A role, as the reporter tells it.
     fn role(role: RoleWord) -> Happening {
@@ -677,6 +683,7 @@ mod tests {
             what: "b".into(),
             sentence: "the disk a is ill".into(),
             since_ns: 0,
+            waits: true,
         };
         let panic = Happening::GuestPanic {
             line: "Kernel panic".into(),
@@ -719,5 +726,28 @@ mod tests {
         let told = guarding.protection(&metrics);
         assert_eq!((told.state, guarding.guest()), (StateWord::Off, GuestWord::Off));
         assert_eq!(told.reasons[0].sentence, "the guest is off");
+    }
+
+    #[test]
+    fn an_arbiter_that_is_away_is_a_flag_though_nothing_waits_for_it() {
+        let mut guarding = Guarding::default();
+        guarding.hear(&role(RoleWord::Backup), 1);
+        let mut change = Change {
+            what: AspectWord::Arbiter,
+            well: false,
+            sentence: "it is away".into(),
+            since_ns: 1,
+            lasted_ms: 0.0,
+        };
+        guarding.hear(&Happening::Health(change.clone()), 2);
+        let told = guarding.protection(&Metrics::default());
+        assert_eq!(
+            (&told.flags[..], told.state),
+            (&[FlagWord::ArbiterAway][..], StateWord::Protected)
+        );
+        assert_eq!(told.reasons, [Reason::new("arbiter-away", "it is away")]);
+        change.well = true;
+        guarding.hear(&Happening::Health(change), 3);
+        assert_eq!(guarding.protection(&Metrics::default()).flags, []);
     }
 }

@@ -55,6 +55,11 @@ impl Waiting {
         self.due
     }
 
+    /// Since when the arbiter has been asked, once that was told; `None`: it was not.
+    pub fn since(&self) -> Option<Time> {
+        self.told.then_some(self.since)
+    }
+
     /// For how long a decision has been waited for, if that is to be said now; it then counts as said.
     pub fn say(&mut self, now: Time) -> Option<Span> {
         if now < self.due {
@@ -92,7 +97,9 @@ mod tests {
     fn an_arbiter_that_says_nothing_at_all_is_told_of_too() {
         let mut waiting = Waiting::new(at(0), 2);
         assert_eq!(waiting.deadline(), Time(WAITING_FIRST.0));
+        assert_eq!(waiting.since(), None);
         assert_eq!(waiting.say(waiting.deadline()), Some(WAITING_FIRST));
+        assert_eq!(waiting.since(), Some(at(0)));
         assert!(waiting.on_unreachable(at(5_000), None));
         assert_eq!(waiting.say(at(5_000)), None, "it was told already");
     }

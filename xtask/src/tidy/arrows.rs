@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("report", &["arbiter", "disk", "link", "os", "replica", "machine"]),
     ("console", &["report", "os", "replica"]),
     ("control", &["os", "replica", "report"]),
+    ("health", &["control", "disk", "ports", "report", "replica"]),
     ("plan", &["report", "messages"]),
     (
         "agent",
@@ -36,8 +37,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "host",
         &[
-            "arbiter", "cable", "console", "control", "disk", "link", "os", "ports", "report", "replica",
-            "machine", "hart",
+            "arbiter", "cable", "console", "control", "disk", "health", "link", "os", "ports", "report",
+            "replica", "machine", "hart",
         ],
     ),
     ("toy", &["replica", "machine"]),

@@ -22,6 +22,7 @@ const BUDGETS: &[(&str, usize)] = &[
     ("console", 1_500),
     ("control", 2_000),
     ("gateway", 7_000),
+    ("health", 500),
     ("host", 5_000),
     ("image", 3_000),
     ("link", 4_000),

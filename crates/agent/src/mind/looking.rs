@@ -223,6 +223,14 @@ impl Mind {
         let known = self.known.vms.get(name)?.clone();
         let spec = known.spec.as_ref()?.value.clone();
         let views = self.views(now.time, name);
+        let told = |is_wanted: fn(&Status) -> bool| {
+            let (_, status) = self.newest(name, is_wanted)?;
+            Some(sight::health(now, status.health.as_ref()?))
+        };
+        let (owner, member) = (
+            told(Status::is_live),
+            told(|status| status.role == Some(RoleWord::Backup)),
+        );
         let operation = known
             .operation
             .as_ref()
@@ -230,6 +238,9 @@ impl Mind {
         let handled = self.handled.entry(name.clone()).or_default();
         let is_seen = views.here.is_some() || views.elsewhere.is_some() || views.member.is_some();
         let place = known.place.as_ref().map(|place| &place.value);
+        if let Some(owner) = owner {
+            handled.watch.hear(now.time, owner, member);
+        }
         // A VM that never ran is not gone.
         handled.gone_since = match (is_seen, place) {
             (false, Some(_)) => handled.gone_since.or(Some(now.time)),

@@ -11,11 +11,11 @@ mod flawed;
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use arbiter::{Arbiter, Asker, Cell, Cells, Closing, Process, TestAndSet, start};
+use arbiter::{Arbiter, Asker, Cell, Cells, Closing, Heard, Process, TestAndSet, start};
 use claimant::Claimant;
 use flawed::{Flaw, Flawed};
 use os::wake::Waker;
-use replica::{Claim, ClaimKind, Epoch, Verdict, VmName};
+use replica::{Checked, Claim, ClaimKind, Epoch, Verdict, VmName};
 
 /// What a test must be able to do with a place that is examined.
 trait Place {
@@ -445,18 +445,36 @@ fn an_asker_answers_each_question_once_and_writes_the_end_down<P: Place>() {
     let place = P::new();
     let waker = Waker::new().unwrap();
     let mut asker = Asker::new(Box::new(arbiter(&place)), vm(), waker.clone());
-    for epoch in 0..3 {
-        asker.ask(claim(epoch, 1));
-        let (asked, answer) = loop {
-            if let Some(answer) = asker.answer() {
-                break answer;
+    let next = |asker: &mut Asker| {
+        loop {
+            if let Some(heard) = asker.heard() {
+                return heard;
             }
             let mut fds = [rustix::event::PollFd::new(&waker, rustix::event::PollFlags::IN)];
             rustix::event::poll(&mut fds, None).unwrap();
             waker.clear();
+        }
+    };
+    for epoch in 0..3 {
+        asker.ask(claim(epoch, 1));
+        let Heard::Answer(asked, answer) = next(&mut asker) else {
+            panic!("no claim was answered");
         };
         assert_eq!((asked, answer.verdict), (claim(epoch, 1), Verdict::Won));
     }
+    // A look changes nothing, and says what is wrong with an arbiter that does not know the epoch.
+    asker.look(Epoch(2), 1);
+    assert!(matches!(next(&mut asker), Heard::Looked(Ok(()))));
+    asker.look(Epoch(3), 1);
+    let Heard::Looked(Err(why)) = next(&mut asker) else {
+        panic!("it knows an epoch that nobody has claimed");
+    };
+    assert!(why.contains("does not know epoch 3"), "{why}");
+    asker.check(Epoch(2), 1);
+    assert!(matches!(
+        next(&mut asker),
+        Heard::Checked(Epoch(2), Checked::Yours)
+    ));
     let patience = std::time::Duration::from_secs(600);
     asker.close(Epoch(2), 1, Closing::Off, patience).unwrap();
     let closed = arbiter(&place).last(&vm()).unwrap().unwrap().closed;

@@ -73,6 +73,20 @@ impl Pool {
         }
     }
 
+    /// Waits for a completion, a tenth of a second at most.
+    pub fn wait_a_little(&self) {
+        let tenth = rustix::time::Timespec {
+            tv_sec: 0,
+            tv_nsec: 100_000_000,
+        };
+        let mut fds = [rustix::event::PollFd::new(
+            &self.waker,
+            rustix::event::PollFlags::IN,
+        )];
+        rustix::event::poll(&mut fds, Some(&tenth)).unwrap();
+        self.waker.clear();
+    }
+
     pub fn submit(&mut self, operation: DiskOperation) -> u64 {
         self.submit_to(0, operation)
     }

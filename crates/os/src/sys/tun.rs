@@ -49,13 +49,13 @@ pub fn open_tap(name: &str) -> io::Result<File> {
     Ok(device)
 }
 
-/// Whether the interface `name` is up and has a carrier. An interface that is gone is not up.
+/// Whether the interface `name` is up and has a carrier; `None`: there is no such interface.
 ///
 /// # Errors
 /// The kernel does not say.
-pub fn is_running(name: &str) -> io::Result<bool> {
+pub fn is_running(name: &str) -> io::Result<Option<bool>> {
     let running = IFF_UP | IFF_RUNNING;
-    Ok(flags(name)?.is_some_and(|flags| flags & running == running))
+    Ok(flags(name)?.map(|flags| flags & running == running))
 }
 
 /// Whether somebody has set the interface `name` up, with or without a carrier; `None`: there is no such
