@@ -47,9 +47,10 @@ pub fn host_of(known: &Known, heard: &AllHeard, peer: &str) -> HostName {
     host.unwrap_or_else(|| HostName::new(peer))
 }
 
-/// The host of a process's other half; `None`: it has none. Where the address says nothing, since the other
-/// side has called from another of its host's addresses, it is where the VM is known to be.
-fn peer_host(known: &Known, heard: &AllHeard, status: &Status) -> Option<HostName> {
+/// The host of the other half of a process on `own`; `None`: it has none. Where the address says nothing,
+/// since the other side has called from another of its host's addresses, it is where the VM's other half is
+/// seen, or was noted last.
+fn peer_host(known: &Known, heard: &AllHeard, own: &HostName, status: &Status) -> Option<HostName> {
     let peer = status
         .peer
         .as_ref()
@@ -58,28 +59,32 @@ fn peer_host(known: &Known, heard: &AllHeard, status: &Status) -> Option<HostNam
     if let Some(host) = address.and_then(|address| host_at(known, heard, address)) {
         return Some(host);
     }
-    let lives = |heard: &Heard| {
+    let is_other_half = |told: &Status| {
+        let is_live = told.is_live();
+        let may_be = is_live || told.role == Some(RoleWord::Backup);
+        told.name == status.name && may_be && is_live != status.is_live()
+    };
+    let others = heard.iter().filter(|(host, _)| *host != own);
+    let mut seen = others.filter(|(_, heard)| {
         let mut processes = heard.report.processes.iter();
-        processes.any(|told| told.status.name == status.name && told.status.is_live())
+        processes.any(|told| is_other_half(&told.status))
+    });
+    let noted = || {
+        let vm = VmName::new(&status.name).ok()?;
+        let place = known.vms.get(&vm)?.place.as_ref()?;
+        let noted = match status.is_live() {
+            true => place.value.member.clone()?,
+            false => place.value.owner.clone(),
+        };
+        Some(HostName::new(noted)).filter(|noted| noted != own)
     };
-    let owner = heard
-        .iter()
-        .find(|(_, heard)| lives(heard))
-        .map(|(name, _)| name.clone());
-    let place = VmName::new(&status.name)
-        .ok()
-        .and_then(|vm| known.vms.get(&vm)?.place.clone());
-    let place = place.map(|place| place.value);
-    let noted = match status.is_live() {
-        true => place.and_then(|place| place.member).map(HostName::new),
-        false => owner.or_else(|| place.map(|place| HostName::new(place.owner))),
-    };
-    Some(noted.unwrap_or_else(|| HostName::new(peer.as_str())))
+    let host = seen.next().map(|(host, _)| host.clone()).or_else(noted);
+    Some(host.unwrap_or_else(|| HostName::new(peer.as_str())))
 }
 
-/// What a status says, for the planner.
+/// What the status of a process on `own` says, for the planner.
 #[must_use]
-pub fn process(known: &Known, heard: &AllHeard, status: &Status) -> Process {
+pub fn process(known: &Known, heard: &AllHeard, own: &HostName, status: &Status) -> Process {
     let figures = status.figures.as_deref();
     let reason = |code: &str| {
         let all = &status.protection.reasons;
@@ -94,7 +99,7 @@ pub fn process(known: &Known, heard: &AllHeard, status: &Status) -> Process {
         is_paused: status.paused_since_wall_ns.is_some(),
         protection: status.protection.clone(),
         epoch: status.epoch,
-        peer: peer_host(known, heard, status),
+        peer: peer_host(known, heard, own, status),
         clone: status.clone.as_ref().map(|clone| Cloning {
             to: host_of(known, heard, &clone.peer),
             phase: clone.phase,
@@ -143,7 +148,7 @@ pub fn views(now: Time, known: &Known, heard: &AllHeard, vm: &VmName) -> Vec<Vie
         let of_vm = processes.filter(|process| process.status.name == vm.as_str());
         let views = of_vm.map(|told| View {
             host: name.clone(),
-            process: process(known, heard, &told.status),
+            process: process(known, heard, name, &told.status),
             age: Span(since.0.saturating_add(told.age_ms.saturating_mul(1_000_000))),
         });
         views.collect::<Vec<_>>()
@@ -203,7 +208,7 @@ fn holds(
 ) -> BTreeMap<VmName, Held> {
     let held = report.processes.iter().filter_map(|told| {
         let vm = VmName::new(&told.status.name).ok()?;
-        let peer = peer_host(known, heard, &told.status).filter(|_| !told.status.is_live());
+        let peer = peer_host(known, heard, name, &told.status).filter(|_| !told.status.is_live());
         let held = Held {
             memory_bytes: sizes.get(&vm).copied().unwrap_or(0),
             controller: peer.unwrap_or_else(|| name.clone()),

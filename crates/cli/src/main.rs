@@ -78,8 +78,9 @@ fn arguments() -> Cli {
         && COMMANDS_OF_OTHERS.split(' ').any(|known| known == word)
     {
         tell!(
-            "lockstep: there is no `{word}`: `lockstep status` lists VMs, `pause` and `resume` are the guest's, \
-             `protection suspend` and `protection resume` the backup's, and `move` takes a VM to another host"
+            "lockstep: there is no `{word}`: `lockstep status` lists VMs, `pause` and `resume` are the \
+             guest's, `protection suspend` and `protection resume` the backup's, and `move` takes a VM to \
+             another host"
         );
         os::stderr::finish();
         std::process::exit(2);

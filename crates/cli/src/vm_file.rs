@@ -225,8 +225,7 @@ impl VmFile {
         Ok(file)
     }
 
-    /// The file's text with whole paths, for whoever reads it elsewhere. What the file says otherwise stays as
-    /// it is written.
+    /// The file's settings as a text with whole paths, for whoever reads it elsewhere.
     pub fn whole_text(path: &Path) -> Result<String> {
         let file = VmFile::load(Some(path))?;
         let text = std::fs::read_to_string(path)?;

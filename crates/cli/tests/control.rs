@@ -350,7 +350,7 @@ fn a_backup_of_a_vm_that_cannot_have_one_is_refused_with_what_is_missing() {
             .with(2)
             .contains("has no port")
     );
-    assert!(site.ends("protect web").with(2).contains("--to <HOST:PORT>"));
+    assert!(site.ends("protect web").with(2).contains("`--to HOST:PORT`"));
     site.ends("protect shop --to 127.0.0.1:1").with(5);
     web.dies();
     let _pair = site.pair();

@@ -23,7 +23,7 @@ const BUDGETS: &[(&str, usize)] = &[
     ("control", 2_000),
     ("gateway", 7_000),
     ("health", 500),
-    ("host", 5_000),
+    ("host", 5_100),
     ("image", 3_000),
     ("link", 4_000),
     ("os", 2_500),
@@ -31,7 +31,7 @@ const BUDGETS: &[(&str, usize)] = &[
     ("ports", 1_500),
     ("profile", 1_000),
     ("rehearsal", 3_500),
-    ("report", 2_000),
+    ("report", 2_100),
     ("sim", 7_500),
     ("cli", 6_500),
 ];

@@ -88,7 +88,7 @@ pub struct ProtectionObject {
 pub struct ReplicaObject {
     /// Its host.
     pub host: String,
-    /// Number of the process.
+    /// Number of the process; 0: it has not told of itself yet.
     pub pid: u32,
     /// What it has counted and measured; null: nothing yet.
     pub figures: Option<Box<Figures>>,
@@ -279,7 +279,20 @@ impl VmObject {
                 figures: status.figures.clone(),
             })
         };
-        let (primary, backup) = (replica(&vm.live), replica(&vm.backup));
+        let (primary, mut backup) = (replica(&vm.live), replica(&vm.backup));
+        // The owner knows its backup before that has told of itself.
+        let views = [&vm.vm.seen.here, &vm.vm.seen.elsewhere];
+        let live = views.into_iter().flatten().find(|view| view.process.is_live());
+        let member = live.map(|view| view.process.member());
+        if let Some(member) = member
+            && member.map(plan::HostName::as_str) != backup.as_ref().map(|backup| backup.host.as_str())
+        {
+            backup = member.map(|host| ReplicaObject {
+                host: host.to_string(),
+                pid: 0,
+                figures: None,
+            });
+        }
         VmObject {
             api: "v1".into(),
             name: name.to_owned(),

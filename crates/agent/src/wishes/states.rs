@@ -21,34 +21,10 @@ pub fn power(
     wisher: &Wisher,
 ) -> Result<Change, Problem> {
     let (vm, before) = find(scene, name)?;
-    let lives = vm.live.as_ref().filter(|_| vm.face.observed.is_some());
-    let is_paused = lives.is_some_and(|(_, status)| status.paused_since_wall_ns.is_some());
-    let since = |asked: &AskedRecord| crate::api::types::moment(Wall(asked.at_wall_ns));
-    let is_wanted = before.value.power == wanted;
-    match (wanted, lives) {
-        (PowerWord::On, Some((host, _))) if is_wanted && !is_paused => {
-            return Ok(Change::already(format!("{name} runs already, on {host}")));
-        }
-        (PowerWord::Paused, Some(_)) if is_wanted && is_paused => {
-            return Ok(Change::already(format!("{name} is paused already")));
-        }
-        (PowerWord::Paused, None) => {
-            return Err(Problem::new(
-                "not-now",
-                format!("{name} does not run; there is nothing to pause"),
-            ));
-        }
-        (PowerWord::Off, None) if is_wanted && vm.vm.seen.member.is_none() => {
-            let when = since(&before.value.power_asked);
-            let when = if when.is_empty() {
-                String::new()
-            } else {
-                format!(", since {when}")
-            };
-            return Ok(Change::already(format!("{name} is off{when}")));
-        }
-        _ => {}
+    if let Some(change) = is_so(name, vm, &before.value, wanted, hard)? {
+        return Ok(change);
     }
+    let lives = vm.live.as_ref().filter(|_| vm.face.observed.is_some());
     let home = match (on, &before.value.home) {
         (Some(on), _) => host(scene, on)?.as_str().to_owned(),
         (None, _) if wanted != PowerWord::On || lives.is_some() => {
@@ -81,6 +57,59 @@ pub fn power(
         }
     };
     with_operation(scene, name, vm, Some((before, spec)), kind, wisher)
+}
+
+/// Is the guest as is wanted already, so that nothing is to be done?
+fn is_so(
+    name: &VmName,
+    vm: &SceneVm,
+    before: &Spec,
+    wanted: PowerWord,
+    hard: bool,
+) -> Result<Option<Change>, Problem> {
+    let lives = vm.live.as_ref().filter(|_| vm.face.observed.is_some());
+    let is_paused = lives.is_some_and(|(_, status)| status.paused_since_wall_ns.is_some());
+    let since = |asked: &AskedRecord| crate::api::types::moment(Wall(asked.at_wall_ns));
+    let is_wanted = before.power == wanted;
+    match (wanted, lives) {
+        (PowerWord::On, Some((host, _))) if is_wanted && !is_paused => {
+            return Ok(Some(Change::already(format!("{name} runs already, on {host}"))));
+        }
+        (PowerWord::Paused, Some(_)) if is_wanted && is_paused => {
+            return Ok(Some(Change::already(format!("{name} is paused already"))));
+        }
+        (PowerWord::Off, Some(_)) if !hard && !has_power_button(vm) => {
+            let detail = format!(
+                "the guest of {name} cannot be asked to switch off, since its board has no power button: \
+                 switch it off from inside, or pull its plug with `lockstep stop {name} --hard`"
+            );
+            return Err(Problem::new("not-now", detail));
+        }
+        (PowerWord::Paused, None) => {
+            return Err(Problem::new(
+                "not-now",
+                format!("{name} does not run; there is nothing to pause"),
+            ));
+        }
+        (PowerWord::Off, None) if is_wanted && vm.vm.seen.member.is_none() => {
+            let when = since(&before.power_asked);
+            let when = if when.is_empty() {
+                String::new()
+            } else {
+                format!(", since {when}")
+            };
+            return Ok(Some(Change::already(format!("{name} is off{when}"))));
+        }
+        _ => {}
+    }
+    Ok(None)
+}
+
+/// Has the board of a VM that runs a power button, by which the guest can be asked to switch off?
+fn has_power_button(vm: &SceneVm) -> bool {
+    let views = [&vm.vm.seen.here, &vm.vm.seen.elsewhere];
+    let mut live = views.into_iter().flatten().filter(|view| view.process.is_live());
+    live.any(|view| view.process.has_power_button)
 }
 
 /// The host on which a VM is started if nobody says where: where it ran last if that host is there, else

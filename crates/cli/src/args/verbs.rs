@@ -27,8 +27,8 @@ pub struct ProtectArgs {
     pub backup: BackupOfArgs,
     /// The host that is to have the backup [default: whichever suits the VM best]
     ///
-    /// Without an agent, or for a process that was started by hand: HOST:PORT, where the process waits that is
-    /// to be the backup (`lockstep backup --listen`).
+    /// Without an agent, or for a process that was started by hand: HOST:PORT, where the process waits that
+    /// is to be the backup (`lockstep backup --listen`).
     #[arg(long, value_name = "HOST")]
     pub to: Option<String>,
 }

@@ -160,7 +160,7 @@ pub fn protection(
 ) -> Result<ExitCode> {
     let body = json!({ "wanted": wanted, "to": to });
     let change = site.change("PUT", &format!("/v1/vms/{name}/protection"), &body)?;
-    let code = finish(site, &change, patience, |vm| state_sentence(vm))?;
+    let code = finish(site, &change, patience, state_sentence)?;
     Ok(ExitCode::from(code))
 }
 
