@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use control::Status;
 use messages::vm_name::VmName;
 use os::sys::clock;
-use plan::{Decision, Face, Host, HostName, Now, Placement, Vm, Wall};
+use plan::{Decision, Face, Host, HostName, Now, Placement, View, Vm, Wall};
 
 use crate::VmFacts;
 use crate::known::{Known, KnownVm};
@@ -31,6 +31,22 @@ pub struct SceneVm {
     pub live: Option<(HostName, Status)>,
     /// What its backup has said last; `None`: none was seen.
     pub backup: Option<(HostName, Status)>,
+}
+
+impl SceneVm {
+    /// The view of the process that shows the guest to the world; `None`: none was seen.
+    #[must_use]
+    pub fn live_view(&self) -> Option<&View> {
+        let views = [&self.vm.seen.here, &self.vm.seen.elsewhere];
+        let live = views.into_iter().flatten().filter(|view| view.process.is_live());
+        live.max_by_key(|view| view.process.epoch)
+    }
+
+    /// The host of the VM's backup, as its owner says; `None`: it has none, or no owner was seen.
+    #[must_use]
+    pub fn member(&self) -> Option<&HostName> {
+        self.live_view()?.process.member()
+    }
 }
 
 /// What the mind has seen and decided at a look.

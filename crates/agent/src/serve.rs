@@ -89,7 +89,8 @@ pub fn serve(config: &Config, program: Program, ready: &mut dyn FnMut(&Path)) ->
     let (scene, seen) = watch::channel(Arc::new(first));
     let keeper = Keeper::new(&config.directory);
     let ends = Arc::new(AtomicBool::new(false));
-    let desk = Desk::new(seen, keeper.clone(), processes.clone(), &program);
+    let (ask, asked) = watch::channel(0);
+    let desk = Desk::new(seen, ask, keeper.clone(), processes.clone(), &program);
     let mind = Mind::new(Parts {
         config: config.clone(),
         program,
@@ -99,6 +100,7 @@ pub fn serve(config: &Config, program: Program, ready: &mut dyn FnMut(&Path)) ->
         runtime: runtime.handle().clone(),
         tell: tell.clone(),
         scene,
+        asked,
     });
 
     let socket = sockets.join("agent.sock");

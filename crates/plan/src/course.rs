@@ -288,6 +288,20 @@ fn obtain_named(look: &Look<'_>, process: &Process, to: &HostName) -> Result<Dec
     }
 }
 
+/// The next step towards another backup at whichever host suits the VM best. A host that has just refused is
+/// asked again when its time comes, a few times, as one that somebody has named.
+fn obtain_any(look: &Look<'_>, process: &Process) -> Result<Decision, Vec<Why>> {
+    let tries = look.backoff.tries(look.now, look.vm.name());
+    let may_try = tries.is_some_and(|(count, ..)| count < TRIES_MAX);
+    let is_passing = |why: &Why| matches!(why, Why::HostRefused { .. });
+    match look.obtain(process, None) {
+        Err(refusals) if may_try && refusals.iter().any(is_passing) => {
+            Ok(Decision::wait(refusals, look.next_try()))
+        }
+        other => other,
+    }
+}
+
 /// A VM that has its backup goes where somebody wants it, or where it is better off.
 fn paired(look: &Look<'_>, process: &Process, member: &HostName) -> Decision {
     let step = match look.kind() {
@@ -297,7 +311,7 @@ fn paired(look: &Look<'_>, process: &Process, member: &HostName) -> Decision {
         }
         Some(Kind::Move { to }) => Some(obtain_named(look, process, to)),
         Some(Kind::MoveBackup { to: Some(to), .. }) => Some(obtain_named(look, process, to)),
-        Some(Kind::MoveBackup { to: None, .. }) => Some(look.obtain(process, None)),
+        Some(Kind::MoveBackup { to: None, .. }) => Some(obtain_any(look, process)),
         _ => None,
     };
     match step {

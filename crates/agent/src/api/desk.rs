@@ -4,6 +4,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use os::sys::clock;
+use plan::limits::STALE_REMOTE;
 use store::{Doubt, Revision, StoreError};
 use tokio::sync::watch;
 
@@ -17,6 +19,8 @@ use super::problem::Problem;
 
 /// A wish is looked at anew so many times if somebody else changes something meanwhile.
 const ATTEMPTS: usize = 5;
+/// Other hosts have this long to say how things are before a wish is judged.
+const LOOK_PATIENCE: Duration = Duration::from_millis(1_200);
 /// The mind has this long to see what was written.
 const SEEN_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -34,6 +38,8 @@ pub struct Caller {
 pub struct Desk {
     /// The mind's last scene.
     pub scene: watch::Receiver<Arc<Scene>>,
+    /// Counts how many times somebody wanted to know at once how things are on other hosts.
+    pub ask: Arc<watch::Sender<u64>>,
     /// The site's store.
     pub keeper: Keeper,
     /// The processes of this host.
@@ -49,12 +55,14 @@ impl Desk {
     #[must_use]
     pub fn new(
         scene: watch::Receiver<Arc<Scene>>,
+        ask: watch::Sender<u64>,
         keeper: Keeper,
         processes: Arc<Mutex<Processes>>,
         program: &Program,
     ) -> Desk {
         Desk {
             scene,
+            ask: Arc::new(ask),
             keeper,
             processes,
             read_vm: program.read_vm,
@@ -67,12 +75,25 @@ impl Desk {
         self.scene.borrow().clone()
     }
 
+    /// Has the mind look how things are now, on other hosts too: what is wished is judged by that. A host that
+    /// does not answer in time is judged by what was heard last.
+    pub async fn look_around(&self) {
+        let began = clock::now();
+        self.ask.send_modify(|count| *count += 1);
+        let is_news = |scene: &Arc<Scene>| {
+            let mut heard = scene.heard.values();
+            heard.all(|heard| heard.at >= began || scene.now.time.since(heard.at) > STALE_REMOTE)
+        };
+        let _ = tokio::time::timeout(LOOK_PATIENCE, self.scene.clone().wait_for(is_news)).await;
+    }
+
     /// Makes what a wish changes, and waits until the mind has seen it. Who was overtaken by somebody else
     /// wishes anew, by what is there then.
     ///
     /// # Errors
     /// The wish is refused, or the directory is away.
     pub async fn wish(&self, wish: impl Fn(&Scene) -> Result<Change, Problem>) -> Result<Change, Problem> {
+        self.look_around().await;
         let mut scene = self.scene.clone();
         let mut overtaken = String::new();
         for _ in 0..ATTEMPTS {

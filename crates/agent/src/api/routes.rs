@@ -94,7 +94,23 @@ async fn vms(State(desk): State<Desk>) -> Json<Vec<VmObject>> {
     Json(all.collect())
 }
 
-async fn vm(State(desk): State<Desk>, Path(name): Path<String>) -> Reply<VmObject> {
+/// How a VM is asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VmQuery {
+    /// Shall other hosts be asked first, so that the answer is none of before the question?
+    #[serde(default)]
+    fresh: bool,
+}
+
+async fn vm(
+    State(desk): State<Desk>,
+    Path(name): Path<String>,
+    Query(query): Query<VmQuery>,
+) -> Reply<VmObject> {
+    if query.fresh {
+        desk.look_around().await;
+    }
     let scene = desk.now();
     let (vm, _) = wishes::find(&scene, &vm_name(&name)?)?;
     Ok(Json(VmObject::of(&name, vm)))

@@ -281,10 +281,8 @@ impl VmObject {
         };
         let (primary, mut backup) = (replica(&vm.live), replica(&vm.backup));
         // The owner knows its backup before that has told of itself.
-        let views = [&vm.vm.seen.here, &vm.vm.seen.elsewhere];
-        let live = views.into_iter().flatten().find(|view| view.process.is_live());
-        let member = live.map(|view| view.process.member());
-        if let Some(member) = member
+        let member = vm.member();
+        if vm.live_view().is_some()
             && member.map(plan::HostName::as_str) != backup.as_ref().map(|backup| backup.host.as_str())
         {
             backup = member.map(|host| ReplicaObject {

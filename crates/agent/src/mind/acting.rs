@@ -165,6 +165,7 @@ impl Mind {
             };
             self.polled.insert(host.clone());
             let (tell, scene) = (self.tell.clone(), self.scene.subscribe());
+            let mut asked = self.asked.clone();
             let tls = self.identity.client.clone();
             self.runtime.spawn(async move {
                 let mut connection = None;
@@ -173,7 +174,8 @@ impl Mind {
                     if !poll(&to, &host, &mut connection, &tell).await {
                         return;
                     }
-                    tokio::time::sleep(REPORT_EVERY).await;
+                    // Somebody may want to know at once; nobody does any more when the agent ends.
+                    let _ = tokio::time::timeout(REPORT_EVERY, asked.changed()).await;
                     // The host may have got another address.
                     let card = scene.borrow().known.hosts.get(&host).cloned();
                     if let Some(card) = card {

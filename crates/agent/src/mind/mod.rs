@@ -87,6 +87,7 @@ pub struct Mind {
     runtime: tokio::runtime::Handle,
     tell: Sender<Told>,
     scene: watch::Sender<Arc<Scene>>,
+    asked: watch::Receiver<u64>,
 
     known: Known,
     directory_away: Option<(Wall, String)>,
@@ -123,6 +124,8 @@ pub struct Parts {
     pub tell: Sender<Told>,
     /// Where it shows what it has seen.
     pub scene: watch::Sender<Arc<Scene>>,
+    /// Counts how many times somebody wanted to know at once how things are on other hosts.
+    pub asked: watch::Receiver<u64>,
 }
 
 impl Mind {
@@ -155,6 +158,7 @@ impl Mind {
             runtime: parts.runtime,
             tell: parts.tell,
             scene: parts.scene,
+            asked: parts.asked,
         }
     }
 

@@ -1,7 +1,6 @@
 //! Wishes that are done once: that a VM go elsewhere, that a host be emptied, that what was begun be ended.
 
 use messages::vm_name::VmName;
-use report::RoleWord;
 use store::{Expected, Key};
 
 use super::wish::{Change, Wisher, after, find, host, with_operation, write};
@@ -29,13 +28,12 @@ pub enum Deed {
 /// It does not run or has no backup, something else is under way, or there is no such VM or host.
 pub fn deed(scene: &Scene, name: &VmName, deed: &Deed, wisher: &Wisher) -> Result<Change, Problem> {
     let (vm, _) = find(scene, name)?;
-    let Some((owner, status)) = vm.live.as_ref().filter(|_| vm.face.observed.is_some()) else {
+    let Some((owner, _)) = vm.live.as_ref().filter(|_| vm.face.observed.is_some()) else {
         let reasons = vm.face.reasons.iter().map(plan::Why::reason).collect();
         let detail = format!("{name} is not seen to run");
         return Err(Problem::new("not-now", detail).because(reasons));
     };
-    let member = vm.backup.as_ref().map(|(host, _)| host);
-    let member = member.filter(|_| status.role == Some(RoleWord::Primary));
+    let member = vm.member();
     let needs_backup = |command: &str| {
         let detail =
             format!("{name} has no backup, and `{command}` needs one: `lockstep protect {name}` makes it");

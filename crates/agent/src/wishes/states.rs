@@ -107,9 +107,7 @@ fn is_so(
 
 /// Has the board of a VM that runs a power button, by which the guest can be asked to switch off?
 fn has_power_button(vm: &SceneVm) -> bool {
-    let views = [&vm.vm.seen.here, &vm.vm.seen.elsewhere];
-    let mut live = views.into_iter().flatten().filter(|view| view.process.is_live());
-    live.any(|view| view.process.has_power_button)
+    vm.live_view().is_some_and(|view| view.process.has_power_button)
 }
 
 /// The host on which a VM is started if nobody says where: where it ran last if that host is there, else
@@ -136,11 +134,7 @@ pub fn protection(
 ) -> Result<Change, Problem> {
     let (vm, before) = find(scene, name)?;
     let to = to.map(|to| host(scene, to)).transpose()?;
-    let member = vm
-        .live
-        .as_ref()
-        .and(vm.vm.seen.here.as_ref().or(vm.vm.seen.elsewhere.as_ref()))
-        .and_then(|view| view.process.member());
+    let member = vm.member();
     let is_wanted = before.value.protection == wanted;
     match (wanted, member) {
         (ProtectionWord::On, Some(member)) if is_wanted => match to {

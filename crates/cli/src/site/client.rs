@@ -22,8 +22,6 @@ const VARIABLE: &str = "LOCKSTEP_HOST";
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Pause between two looks at how far something is.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// News of a VM has this long to come from its host.
-const NEWS_PATIENCE: Duration = Duration::from_secs(3);
 /// An operation that was begun has this long to be seen by the agent.
 const SEEN_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -133,21 +131,9 @@ impl Site {
         self.get(&format!("/v1/vms/{vm}"))
     }
 
-    /// How a VM is by news that is younger than this question, if such comes soon: its host may be another
-    /// one, whose agent is asked only now and then.
+    /// How a VM is by news that is younger than this question.
     pub fn fresh_vm(&self, vm: &VmName) -> Result<VmObject, SiteError> {
-        let began = Instant::now();
-        loop {
-            let seen = self.vm(vm)?;
-            let age = seen
-                .observed
-                .as_ref()
-                .map(|seen| Duration::from_millis(seen.age_ms));
-            if age.is_some_and(|age| age < began.elapsed()) || began.elapsed() > NEWS_PATIENCE {
-                return Ok(seen);
-            }
-            std::thread::sleep(LOOK_EVERY);
-        }
+        self.get(&format!("/v1/vms/{vm}?fresh=true"))
     }
 
     /// Asks for an object.
@@ -215,7 +201,7 @@ impl Site {
         let began = Instant::now();
         let mut line = Line::begin()?;
         loop {
-            let seen = self.vm(vm)?;
+            let seen = self.fresh_vm(vm)?;
             let so = is_so(&seen);
             if so || began.elapsed() >= patience {
                 line.clear();
