@@ -40,6 +40,7 @@ fn serve(args: &AgentRunArgs) -> Result<ExitCode> {
         translates: host::build::can_translate().is_ok(),
         sockets: spec::local_directory(),
         read_vm,
+        trial: args.trial.clone(),
     };
     agent::serve(&config, program, &mut |socket| {
         tell!(
