@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -50,6 +51,8 @@ impl Process {
             .args(arguments)
             // Whatever ends the demo, SIGKILL included, ends this process.
             .args(["--ends-with", &std::process::id().to_string()])
+            // Ctrl-C is for the demo alone: no client shall lose its connection before the demo has seen it.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(&errors)?)
