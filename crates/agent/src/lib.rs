@@ -50,6 +50,9 @@ pub struct Program {
     pub sockets: PathBuf,
     /// Reads the settings of a VM; the sentence of an error says what is wrong with them.
     pub read_vm: fn(&str) -> Result<VmFacts, String>,
+    /// For a program that starts agents to try them: every process that this agent starts ends with it, and
+    /// writes what happens into a file of its own in this directory. `None`: processes outlive the agent.
+    pub trial: Option<PathBuf>,
 }
 
 /// What an agent must know of a VM's settings.

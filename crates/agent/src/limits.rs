@@ -50,3 +50,5 @@ pub const LOGS_KEPT: usize = 8;
 pub const LAST_WORDS_BYTES: u64 = 4 << 10;
 /// Steps of the loop by which a host is measured.
 pub const MEASURE_STEPS: u64 = 50_000_000;
+/// A process that is tried writes its figures this often, in milliseconds.
+pub const TRIAL_FIGURES_EVERY_MS: u64 = 100;

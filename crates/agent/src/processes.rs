@@ -14,8 +14,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use messages::vm_name::VmName;
 
+use crate::Program;
 use crate::config::Config;
-use crate::limits::{LAST_WORDS_BYTES, LOGS_KEPT, RESERVATION};
+use crate::limits::{LAST_WORDS_BYTES, LOGS_KEPT, RESERVATION, TRIAL_FIGURES_EVERY_MS};
 
 /// What a process was started for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,17 +61,19 @@ pub struct Processes {
     runtime: Option<PathBuf>,
     state: PathBuf,
     config: Config,
+    /// As [`Program::trial`].
+    trial: Option<PathBuf>,
     started: Vec<Started>,
     /// The port that is tried first for the next process that waits.
     next_port: u16,
 }
 
 impl Processes {
-    /// The processes of the host that this file is for; `executable` is the program itself.
+    /// The processes of the host that this file is for; each is started from `program`'s file.
     ///
     /// # Errors
     /// The directories for what they say cannot be made.
-    pub fn new(config: &Config, executable: &Path) -> std::io::Result<Processes> {
+    pub fn new(config: &Config, program: &Program) -> std::io::Result<Processes> {
         for part in ["vms", "logs", "consoles"] {
             let directory = config.state_dir.join(part);
             fs::DirBuilder::new()
@@ -85,10 +88,11 @@ impl Processes {
                 .create(run_dir.join("lockstep"))?;
         }
         Ok(Processes {
-            executable: executable.into(),
+            executable: program.executable.clone(),
             runtime: config.run_dir.clone(),
             state: config.state_dir.clone(),
             config: config.clone(),
+            trial: program.trial.clone(),
             started: Vec::new(),
             next_port: config.pair.first_port,
         })
@@ -223,7 +227,15 @@ impl Processes {
     fn spawn(&mut self, vm: &VmName, purpose: Purpose, mut command: Command) -> std::io::Result<u32> {
         let logs = self.state.join("logs");
         prune(&logs, vm);
-        let log = logs.join(format!("{vm}.{:016x}", os::sys::clock::wall_ns()));
+        let stem = format!("{vm}.{:016x}", os::sys::clock::wall_ns());
+        let log = logs.join(&stem);
+        if let Some(events) = &self.trial {
+            // The kernel ends a process when the thread ends that has started it. Processes are started on
+            // the agent's first thread and on the mind's, and both live as long as the agent.
+            command.args(["--ends-with", &std::process::id().to_string()]);
+            command.arg("--events").arg(events.join(format!("{stem}.events")));
+            command.args(["--figures-every", &TRIAL_FIGURES_EVERY_MS.to_string()]);
+        }
         let file = File::create(&log)?;
         let child = command.stdout(file.try_clone()?).stderr(file).spawn()?;
         let pid = child.id();
@@ -289,6 +301,39 @@ mod tests {
         assert_eq!(listening(line), Some(([127, 0, 0, 1], 7800).into()));
         for other in ["lockstep: waiting", "{", r#"{"listen":"x"}"#] {
             assert_eq!(listening(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn only_a_process_that_is_tried_ends_with_the_agent() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("agent.toml");
+        let text = "host = 'a'\naddress = '127.0.0.1'\nkey = 'key'\nstate_dir = 'state'\n[arbiter]\npath = \
+                    'arbiter'\n[directory]\nkind = 'shared'\npath = 'store'\n";
+        fs::write(&file, text).unwrap();
+        let config = Config::load(&file).unwrap();
+        let vm = VmName::new("shop").unwrap();
+        for trial in [None, Some(PathBuf::from("/events"))] {
+            let program = Program {
+                // It says what it was told.
+                executable: "/bin/echo".into(),
+                version: "1",
+                translates: true,
+                sockets: "/sockets".into(),
+                read_vm: |_| Err(String::new()),
+                trial: trial.clone(),
+            };
+            let mut processes = Processes::new(&config, &program).unwrap();
+            processes.run(&vm, "", true).unwrap();
+            let words = loop {
+                if let Some(exit) = processes.exits().pop() {
+                    break exit.words;
+                }
+                std::thread::yield_now();
+            };
+            let bound = format!(" --ends-with {} --events /events/shop.", std::process::id());
+            assert_eq!(words.contains(&bound), trial.is_some(), "{words}");
+            assert_eq!(words.contains("--ends-with"), trial.is_some(), "{words}");
         }
     }
 

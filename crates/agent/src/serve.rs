@@ -74,7 +74,7 @@ pub fn serve(config: &Config, program: Program, ready: &mut dyn FnMut(&Path)) ->
         let place = place.display().to_string();
         move |source| AgentError::Place { place, source }
     };
-    let processes = Processes::new(config, &program.executable).map_err(at(&config.state_dir))?;
+    let processes = Processes::new(config, &program).map_err(at(&config.state_dir))?;
     let processes = Arc::new(Mutex::new(processes));
     let sockets = config.sockets(&program.sockets);
     fs::DirBuilder::new()

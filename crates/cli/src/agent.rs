@@ -40,6 +40,7 @@ fn serve(args: &AgentRunArgs) -> Result<ExitCode> {
         translates: host::build::can_translate().is_ok(),
         sockets: spec::local_directory(),
         read_vm,
+        trial: args.trial.clone(),
     };
     agent::serve(&config, program, &mut |socket| {
         tell!(
@@ -56,8 +57,8 @@ fn serve(args: &AgentRunArgs) -> Result<ExitCode> {
 
 /// Reads the settings of a VM that an agent is to look after.
 fn read_vm(toml: &str) -> Result<VmFacts, String> {
-    let file = VmFile::of_text(toml)?;
-    let Some(name) = &file.name else {
+    let mut file = VmFile::of_text(toml)?;
+    let Some(name) = file.name.clone() else {
         return Err("a VM that an agent looks after has a name: give `name`, such as \"shop\"".into());
     };
     let of_site = [
@@ -69,9 +70,12 @@ fn read_vm(toml: &str) -> Result<VmFacts, String> {
     if let Some((setting, _)) = of_site.iter().find(|(_, is_given)| *is_given) {
         return Err(format!("`{setting}` is the site's business; leave it out"));
     }
+    // The agent starts each process with the site's key, by which a gateway may be called too. No file is
+    // opened here.
+    file.key = Some(KEY_FILE.into());
     let vm = spec::vm(&file).map_err(|error| format!("{error:#}"))?;
     Ok(VmFacts {
-        name: values::name(name).map_err(|error| format!("{error:#}"))?,
+        name: values::name(&name).map_err(|error| format!("{error:#}"))?,
         memory_bytes: vm.memory,
         has_console: file.serial.is_some(),
     })
@@ -188,4 +192,17 @@ fn text(args: &InitArgs, shared: &Path) -> String {
     let arbiter = Table::from_iter([("path".to_owned(), text(&shared.join("arbiter")))]);
     top.insert("arbiter".into(), Value::from(arbiter));
     format!("# What this host's agent is to know; `man lockstep-agent` explains it.\n{top}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_over_tcp_needs_no_other_key_than_the_sites() {
+        let vm = "name = \"shop\"\nkernel = \"/Image\"\nnet = \"gateway=10.0.0.9:7700\"\n";
+        assert_eq!(read_vm(vm).map(|facts| facts.memory_bytes), Ok(512 << 20));
+        let refusal = read_vm(&format!("{vm}key = \"/key\"\n")).unwrap_err();
+        assert!(refusal.contains("the site's business"), "{refusal}");
+    }
 }

@@ -58,4 +58,8 @@ pub struct AgentRunArgs {
     /// End when this process, which has started this one, ends: for programs that start agents
     #[arg(long, value_name = "PID", hide = true)]
     pub ends_with: Option<u32>,
+    /// Have all processes that it starts end with it, and write what happens into files in DIR: for programs
+    /// that try agents
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub trial: Option<PathBuf>,
 }

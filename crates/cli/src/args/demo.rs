@@ -17,6 +17,15 @@ pub enum Kill {
     None,
 }
 
+/// Where the hosts of the demo's site keep what people want of the VM.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DirectoryKind {
+    /// In a directory that all hosts share
+    Shared,
+    /// In an etcd server, which the demo starts
+    Etcd,
+}
+
 #[derive(Args)]
 pub struct DemoArgs {
     /// What to do to the pair
@@ -31,7 +40,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 1,
         value_parser = values::value(values::demo_kills))]
     pub kills: u64,
-    /// How long to load the guest at least, in seconds, 2 to 86400
+    /// Seconds of load at least, 2 to 86400
     #[arg(long, value_name = "N", default_value_t = 10,
         value_parser = values::value(values::demo_seconds))]
     pub seconds: u64,
@@ -46,9 +55,36 @@ pub struct DemoArgs {
     /// Silence in ms after which a side is suspected, at least 100
     #[arg(long, value_name = "MS", default_value_t = 500, value_parser = values::value(values::timeout_ms))]
     pub timeout_ms: u64,
-    /// Have the killed process be found out by the timeout alone, as a dead host is
+    /// Have a death be found out by the timeout alone
+    ///
+    /// So the death of a host is found out.
     #[arg(long)]
     pub timeout_only: bool,
+    /// Kill hosts of a site whose agents protect the VM
+    ///
+    /// There are three hosts, each of them an agent with the processes that it starts. Two die in turn, and
+    /// the first comes back. The VM is protected by itself whenever there is another host; a host that is
+    /// alone says why. In the end the VM is handed over once. One client writes all the time, on one
+    /// connection.
+    #[arg(long, conflicts_with_all = ["kill", "kills", "clients"])]
+    pub cluster: bool,
+    /// Where the hosts keep what people want [default: etcd if it is installed, else shared]
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_enum,
+        requires = "cluster",
+        hide_short_help = true
+    )]
+    pub directory: Option<DirectoryKind>,
+    /// Have each host be a network namespace, of which the link is cut when it dies
+    ///
+    /// Root needs nothing for that; for another user the kernel must let users make namespaces.
+    #[arg(long, requires = "cluster", hide_short_help = true)]
+    pub netns: bool,
+    /// The network namespace of the demo itself is made already
+    #[arg(long, hide = true, requires = "netns")]
+    pub is_within: bool,
     /// Keep the demo's directory, and tell where it is
     ///
     /// It has the events and words of all processes.

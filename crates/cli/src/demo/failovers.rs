@@ -41,7 +41,7 @@ impl Cost {
 }
 
 /// The longest time between two acknowledgements, of those gaps that count, in milliseconds. `acks` ascend.
-fn longest_gap_ms(acks: &[Duration], counts: &dyn Fn(Duration, Duration) -> bool) -> f64 {
+pub fn longest_gap_ms(acks: &[Duration], counts: &dyn Fn(Duration, Duration) -> bool) -> f64 {
     let gaps = acks.windows(2).filter(|pair| counts(pair[0], pair[1]));
     let longest = gaps.map(|pair| pair[1] - pair[0]).max();
     longest.unwrap_or_default().as_secs_f64() * 1e3

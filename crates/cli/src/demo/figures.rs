@@ -5,10 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::ValueEnum;
 use report::{History, RoleWord, amount};
 use serde::Serialize;
@@ -90,9 +89,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// The figures of what the clients saw and of what the replicas wrote into files of `events`.
-    pub fn new(args: &DemoArgs, loaded: &Loaded, events: &[PathBuf], ended_well: bool) -> Result<Report> {
-        let history = History::read(events).context("cannot read what the replicas wrote")?;
+    /// The figures of what the clients saw and of what the replicas wrote.
+    pub fn new(args: &DemoArgs, loaded: &Loaded, history: &History, ended_well: bool) -> Report {
         let mut figures = Figures {
             connections_opened: loaded.seen.len() as u64,
             ..Figures::default()
@@ -109,11 +107,11 @@ impl Report {
         let survived = &loaded.survived;
         let nexts = survived.iter().skip(1).map(|next| next.killed);
         let costs: Vec<Cost> = (survived.iter().zip(nexts.chain([Duration::MAX])))
-            .map(|(survived, next)| Cost::of(survived, next, &history, &loaded.seen))
+            .map(|(survived, next)| Cost::of(survived, next, history, &loaded.seen))
             .collect();
         figures.of_failovers(&costs);
         figures.clones_failed = survived.iter().map(|survived| survived.clones_failed).sum();
-        figures.of_replicas(&history, loaded.began_ns);
+        figures.of_replicas(history, loaded.began_ns);
         let mut acks: Vec<Duration> = loaded
             .seen
             .iter()
@@ -124,14 +122,14 @@ impl Report {
             let lasted = Duration::from_secs_f64(cost.failover.protected_ms / 1e3);
             survived.killed..survived.killed + lasted
         });
-        Ok(Report {
+        Report {
             unprotected: unprotected.collect(),
             figures,
             acks,
             kill: args.kill,
             lasted: loaded.lasted,
             ended_well,
-        })
+        }
     }
 
     /// Whether nothing was lost, wrong, reset or diverged, and every process ended as it should.
@@ -223,7 +221,7 @@ impl Report {
     }
 
     /// Whether nothing was lost, in a sentence.
-    fn verdict(&self, screen: &Screen) -> String {
+    pub fn verdict(&self, screen: &Screen) -> String {
         let f = &self.figures;
         if self.is_good() {
             let sentence = match f.failovers {

@@ -66,7 +66,7 @@ impl Kills<'_> {
     }
 
     fn wait(&mut self, until: Duration) -> Result<()> {
-        self.load.wait(until, self.pair, self.live)
+        self.load.wait(until, &mut || self.pair.figures(), self.live)
     }
 
     /// One kill, and a new backup.
@@ -140,7 +140,7 @@ impl Kills<'_> {
             process.id()
         ));
         let stall = Duration::from_millis(self.args.timeout_ms) * STALL_TIMEOUTS;
-        self.load.wait(self.load.time() + stall, self.pair, self.live)?;
+        self.wait(self.load.time() + stall)?;
         process.go_on()?;
         // It must find that it has lost.
         let lost = i32::from(HaltCode::Lost.exit_code());
@@ -180,7 +180,7 @@ impl Kills<'_> {
                 told = text.to_owned();
             }
             let line = || match told.as_str() {
-                "" => self.load.line(self.pair),
+                "" => self.load.line(self.pair.figures()),
                 told => told.to_owned(),
             };
             trouble = self

@@ -7,11 +7,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use report::{RoleWord, amount};
+use report::{Figures, RoleWord, amount};
 
 use super::client::{Client, Course, Seen};
 use super::live::{Live, TICK};
-use super::pair::Pair;
 use crate::args::DemoArgs;
 
 /// The clients at work.
@@ -67,20 +66,25 @@ impl Load {
         }
     }
 
-    /// Lets time pass until the load is so old.
-    pub fn wait(&self, until: Duration, pair: &mut Pair, live: &mut Live) -> Result<()> {
+    /// Lets time pass until the load is so old; `figures` gives the newest ones of the side that is live.
+    pub fn wait(
+        &self,
+        until: Duration,
+        figures: &mut dyn FnMut() -> Option<Figures>,
+        live: &mut Live,
+    ) -> Result<()> {
         while let Some(left) = until.checked_sub(self.time()) {
             self.go_on(left.min(TICK))?;
-            live.tick(|| self.line(pair))?;
+            live.tick(|| self.line(figures()))?;
         }
         Ok(())
     }
 
-    /// How far the load is, and how the pair does.
-    pub fn line(&self, pair: &mut Pair) -> String {
+    /// How far the load is, and how the VM does: `figures` are the newest of the side that is live.
+    pub fn line(&self, figures: Option<Figures>) -> String {
         let seconds = self.time().as_secs_f64();
         let writes = amount::grouped(self.course.acked.load(Ordering::Relaxed));
-        let pair = match pair.figures() {
+        let pair = match figures {
             None => String::new(),
             Some(figures) if figures.role == RoleWord::Primary => format!(
                 ", backup {:.1} ms behind, outputs wait {:.0} us",
@@ -91,8 +95,8 @@ impl Load {
         format!("{seconds:.1} of {} s, {writes} writes{pair}", self.seconds)
     }
 
-    /// Has the clients verify, and the last of them switch the guest off.
-    pub fn end(&self, clients: u64, live: &mut Live) -> Result<Vec<Seen>> {
+    /// Has the clients verify. Gives what they have seen, and the last of them.
+    pub fn end(&self, clients: u64, live: &mut Live) -> Result<(Vec<Seen>, Option<Client>)> {
         self.course.stop.store(true, Ordering::Relaxed);
         let (mut all, mut last) = (Vec::new(), None);
         while (all.len() as u64) < clients {
@@ -105,9 +109,6 @@ impl Load {
                 }
             }
         }
-        if let Some(client) = last {
-            client.shut_down();
-        }
-        Ok(all)
+        Ok((all, last))
     }
 }

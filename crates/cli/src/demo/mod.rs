@@ -2,14 +2,16 @@
 //! saw.
 //!
 //! Everything is real and seen from outside: processes of this program (gateway, backup, primary), signals,
-//! and ordinary Redis clients that never reconnect. `process`, `directory` and `pair` are the VM, `client`
-//! and `load` its clients, `kills` what is done to it, `live` and `tail` what is said meanwhile, `failovers`,
-//! `figures` and `timeline` the report.
+//! and ordinary Redis clients that never reconnect. `process`, `directory`, `gateway` and `pair` are the VM,
+//! `client` and `load` its clients, `kills` what is done to it, `live` what is said meanwhile, `failovers`,
+//! `figures` and `timeline` the report. `cluster` does it with whole hosts and their agents.
 
 mod client;
+mod cluster;
 mod directory;
 mod failovers;
 mod figures;
+mod gateway;
 mod kills;
 mod live;
 mod load;
@@ -20,8 +22,8 @@ mod timeline;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
-use report::amount;
+use anyhow::{Context, Result, anyhow};
+use report::{History, amount};
 
 use crate::args::{DemoArgs, Kill};
 use crate::screen::Screen;
@@ -30,11 +32,9 @@ use figures::{Loaded, Report};
 use kills::Kills;
 use live::{Live, Stopped};
 use load::Load;
-use pair::Pair;
+use pair::{BOOT_PATIENCE, Pair};
 use process::END_PATIENCE;
 
-/// Time that the guest may take to boot.
-const BOOT_PATIENCE: Duration = Duration::from_secs(600);
 /// Exit code of a demo that the operator has stopped, as after SIGINT.
 const STOPPED: u8 = 130;
 
@@ -50,6 +50,9 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
 }
 
 fn show(args: &DemoArgs) -> Result<ExitCode> {
+    if args.cluster {
+        return cluster::show(args);
+    }
     if args.kill == Kill::None && args.kills != 1 {
         return Err(usage::mark(anyhow!(
             "`--kill none` kills nobody; leave `--kills` out"
@@ -72,7 +75,8 @@ fn show(args: &DemoArgs) -> Result<ExitCode> {
     live.say("reading back done; the guest is switched off");
     let ended = pair.wait_for_end(END_PATIENCE, &mut live)?;
     live.clear();
-    let report = Report::new(args, &loaded, &pair.events(), ended)?;
+    let history = History::read(&pair.events()).context("cannot read what the replicas wrote")?;
+    let report = Report::new(args, &loaded, &history, ended);
     // A report that nobody reads ends this process at once, and the demo shall leave no other process behind.
     drop(pair);
     if args.json {
@@ -98,11 +102,16 @@ fn load(pair: &mut Pair, args: &DemoArgs, live: &mut Live) -> Result<Loaded> {
         live,
     };
     let survived = kills.all()?;
-    load.wait(Duration::from_secs(args.seconds), pair, live)?;
+    load.wait(Duration::from_secs(args.seconds), &mut || pair.figures(), live)?;
+    let lasted = load.time();
+    let (seen, last) = load.end(args.clients, live)?;
+    if let Some(client) = last {
+        client.shut_down();
+    }
     Ok(Loaded {
         began_ns,
-        lasted: load.time(),
-        seen: load.end(args.clients, live)?,
+        lasted,
+        seen,
         survived,
     })
 }

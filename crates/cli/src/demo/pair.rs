@@ -12,6 +12,7 @@ use image::Appliance;
 use report::{Figures, RoleWord, Tail};
 
 use super::directory::Directory;
+use super::gateway::Gateway;
 use super::live::{Live, TICK};
 use super::process::Process;
 use crate::args::{DemoArgs, Kill};
@@ -20,9 +21,11 @@ use crate::spec;
 /// Name of the demo's VM.
 pub const VM: &str = "demo";
 /// Text that the appliance prints when Redis answers.
-const READY: &str = "lockstep-appliance: ready";
+pub const READY: &str = "lockstep-appliance: ready";
+/// Time that the guest may take to boot.
+pub const BOOT_PATIENCE: Duration = Duration::from_secs(600);
 /// RAM of the demo's guest.
-const MEMORY: &str = "512M";
+pub const MEMORY: &str = "512M";
 /// Milliseconds between two lines of figures that a replica writes.
 const FIGURES_EVERY_MS: &str = "100";
 
@@ -63,7 +66,7 @@ pub struct Pair {
     pub redis: SocketAddr,
     ready: Receiver<()>,
     // These are dropped last: the gateway, then the files.
-    _gateway: Process,
+    _gateway: Gateway,
     directory: Directory,
 }
 
@@ -72,9 +75,9 @@ impl Pair {
     pub fn start(image: &Appliance, args: &DemoArgs) -> Result<Pair> {
         let directory = Directory::make(args.keep)?;
         let path = directory.path();
-        let (gateway, frames, redis) = start_gateway(path)?;
+        let gateway = Gateway::start(path, &path.join("gateway.sock").display().to_string(), None)?;
         let port = free_port()?;
-        let command = |name| of_machine(name, image, args, path, &frames, port);
+        let command = |name| of_machine(name, image, args, path, &gateway.frames, port);
         let backup = start_half(path, "backup", command("backup"), args, |_| {})?;
         let (sender, ready) = channel();
         let primary = start_half(path, "primary", command("primary"), args, move |line| {
@@ -88,7 +91,7 @@ impl Pair {
             backup,
             spare: None,
             backups: 1,
-            redis,
+            redis: gateway.redis,
             ready,
             _gateway: gateway,
             directory,
@@ -186,33 +189,6 @@ impl Pair {
         }
         Ok(good)
     }
-}
-
-/// Starts the gateway; gives it with the address at which replicas reach it and the one at which Redis is
-/// reached. The socket and its directory belong to this user alone, so that network frames need no key.
-fn start_gateway(directory: &Path) -> Result<(Process, String, SocketAddr)> {
-    let (sender, lines) = channel();
-    let arguments = [
-        "gateway",
-        "--listen",
-        &directory.join("gateway.sock").display().to_string(),
-        "--forward",
-        "127.0.0.1:0-:6379",
-    ];
-    let gateway = Process::start(directory, "gateway", &arguments.map(str::to_owned), move |line| {
-        // Only the first line matters; nobody listens for more.
-        let _ = sender.send(line);
-    })?;
-    let Ok(line) = lines.recv() else {
-        bail!("the gateway has ended: {}", gateway.last_words())
-    };
-    let ready: serde_json::Value =
-        serde_json::from_str(&line).context("the gateway's first line is not JSON")?;
-    let redis = ready["forwards"][0]
-        .as_str()
-        .context("the gateway forwards nothing")?;
-    let frames = ready["listen"].as_str().context("the gateway does not listen")?;
-    Ok((gateway, frames.to_owned(), redis.parse()?))
 }
 
 /// Starts a process that runs the guest, or is to run it: a command with flags of its own, and those that all

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -43,13 +44,27 @@ impl Process {
         directory: &Path,
         name: &str,
         arguments: &[String],
+        on_line: impl FnMut(String) + Send + 'static,
+    ) -> Result<Process> {
+        Process::start_within(&[], directory, name, arguments, on_line)
+    }
+
+    /// As [`Process::start`], by way of `lead_in`: a program with its arguments that becomes the one which
+    /// follows. Empty: there is none.
+    pub fn start_within(
+        lead_in: &[String],
+        directory: &Path,
+        name: &str,
+        arguments: &[String],
         mut on_line: impl FnMut(String) + Send + 'static,
     ) -> Result<Process> {
         let errors = directory.join(format!("{name}.errors"));
-        let mut child = Command::new(std::env::current_exe().context("cannot find this program's own file")?)
+        let mut child = own_program(lead_in)?
             .args(arguments)
             // Whatever ends the demo, SIGKILL included, ends this process.
             .args(["--ends-with", &std::process::id().to_string()])
+            // Ctrl-C is for the demo alone: no client shall lose its connection before the demo has seen it.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(&errors)?)
@@ -100,6 +115,11 @@ impl Process {
         self.signal(Signal::CONT)
     }
 
+    /// Asks the process to end, by SIGTERM.
+    pub fn ask_to_end(&self) -> Result<()> {
+        self.signal(Signal::TERM)
+    }
+
     fn signal(&self, signal: Signal) -> Result<()> {
         let pid = i32::try_from(self.child.id())
             .ok()
@@ -130,4 +150,17 @@ impl Process {
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LAST_LINES)..].join("; ")
     }
+}
+
+/// This program, without arguments yet, by way of `lead_in`.
+pub fn own_program(lead_in: &[String]) -> Result<Command> {
+    let own = std::env::current_exe().context("cannot find this program's own file")?;
+    Ok(match lead_in {
+        [] => Command::new(own),
+        [first, rest @ ..] => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(own);
+            command
+        }
+    })
 }
