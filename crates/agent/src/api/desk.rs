@@ -75,8 +75,8 @@ impl Desk {
         self.scene.borrow().clone()
     }
 
-    /// Has the mind look how things are now, on other hosts too: what is wished is judged by that. A host that
-    /// does not answer in time is judged by what was heard last.
+    /// Has the mind look how things are now, on other hosts too: what is wished is judged by that. A host
+    /// that does not answer in time is judged by what was heard last.
     pub async fn look_around(&self) {
         let began = clock::now();
         self.ask.send_modify(|count| *count += 1);

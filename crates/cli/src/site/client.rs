@@ -98,6 +98,13 @@ impl Site {
         }
     }
 
+    /// The agent whose socket this is.
+    pub fn at(socket: PathBuf) -> Site {
+        Site {
+            to: Where::Socket(socket),
+        }
+    }
+
     /// The same, where a command needs an agent.
     ///
     /// # Errors

@@ -87,7 +87,7 @@ impl Site {
     fn await_agents(&mut self, live: &mut Live) -> Result<()> {
         let began = Instant::now();
         loop {
-            let states = self.hosts.iter().map(|host| host.agent.site());
+            let states = self.hosts.iter().map(|host| Ok(host.agent.site()?));
             let states: Vec<Result<_>> = states.collect();
             let is_ready = |state: &Result<agent::types::SiteObject>| {
                 let ready = state.as_ref().is_ok_and(|site| site.hosts_ready == NAMES.len());
