@@ -9,14 +9,16 @@
 //! Map, from below: `limits` has all bounds; `config` is the file; `identity` is how agents know each other;
 //! `records` is what stands in the store, `known` what was read of it, `keeper` the store itself; `processes`
 //! are those of this host; `facts` is what agents tell each other, `sight` makes of it what the planner looks
-//! at; `client` calls agents; `mind` looks, decides and acts, and gives a `scene` of what it sees; `wishes`
-//! are the changes that people make; `api` answers them.
+//! at; `client` calls agents; `happenings` is what has happened; `mind` looks, decides and acts, and gives a
+//! `scene` of what it sees; `wishes` are the changes that people make; `api` answers them; `serve` is all of
+//! it together.
 #![forbid(unsafe_code)]
 
 mod api;
 pub mod client;
 mod config;
 mod facts;
+mod happenings;
 mod identity;
 mod keeper;
 mod known;

@@ -28,6 +28,8 @@ pub const STORE_WATCH: Duration = Duration::from_secs(2);
 pub const STORE_PAUSE: Duration = Duration::from_millis(500);
 /// How old an answer of the arbiter may be by which a VM is started.
 pub const OWNERSHIP_AGE: Span = Span::from_ms(2_000);
+/// A change that the mind has asked for has this long to be made and seen before it asks again.
+pub const WRITE_PATIENCE: Span = Span::from_ms(5_000);
 /// An operation's progress is written down at most this often.
 pub const PROGRESS_EVERY: Span = Span::from_ms(20_000);
 /// The body of a request may have so many bytes: a VM's settings.
@@ -52,3 +54,5 @@ pub const LAST_WORDS_BYTES: u64 = 4 << 10;
 pub const MEASURE_STEPS: u64 = 50_000_000;
 /// A process that is tried writes its figures this often, in milliseconds.
 pub const TRIAL_FIGURES_EVERY_MS: u64 = 100;
+/// Bytes of the file of happenings, after which a new one is begun; the one before is kept beside it.
+pub const EVENTS_BYTES: u64 = 16 << 20;

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +27,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::Program;
 use crate::api::{self, Caller, Desk};
 use crate::config::Config;
+use crate::happenings::Happenings;
 use crate::identity::{Identity, IdentityError};
 use crate::keeper::Keeper;
 use crate::limits::{CONNECTIONS_MAX, LOOK_EVERY, STATUS_PATIENCE};
@@ -87,10 +89,18 @@ pub fn serve(config: &Config, program: Program, ready: &mut dyn FnMut(&Path)) ->
     let (tell, told) = channel();
     let first = Scene::empty(crate::scene::now(), plan::HostName::new(config.host.clone()));
     let (scene, seen) = watch::channel(Arc::new(first));
+    let happenings = Arc::new(Happenings::new(&config.host, &config.state_dir));
     let keeper = Keeper::new(&config.directory);
     let ends = Arc::new(AtomicBool::new(false));
     let (ask, asked) = watch::channel(0);
-    let desk = Desk::new(seen, ask, keeper.clone(), processes.clone(), &program);
+    let desk = Desk::new(
+        seen,
+        ask,
+        keeper.clone(),
+        processes.clone(),
+        happenings.clone(),
+        &program,
+    );
     let mind = Mind::new(Parts {
         config: config.clone(),
         program,
@@ -101,20 +111,11 @@ pub fn serve(config: &Config, program: Program, ready: &mut dyn FnMut(&Path)) ->
         tell: tell.clone(),
         scene,
         asked,
+        happenings,
     });
 
     let socket = sockets.join("agent.sock");
-    let listening = runtime.block_on(async {
-        let local = listen_here(&socket)?;
-        let address = config.agent_address();
-        let others = TcpListener::bind(address)
-            .await
-            .map_err(|source| AgentError::Place {
-                place: address.to_string(),
-                source,
-            })?;
-        Ok::<_, AgentError>((local, others))
-    })?;
+    let listening = runtime.block_on(listen(&socket, config.agent_address()))?;
     begin_to_watch(&keeper, config, &mind, sockets, &tell, &ends).map_err(AgentError::Host)?;
     drop(tell);
     let stop = ends.clone();
@@ -146,6 +147,18 @@ fn begin_to_watch(
     keeper.watch(ends.clone(), move |seen| watched.send(Told::Store(seen)).is_ok())?;
     mind::watch_ownership(path, mind.wanted_owners(), tell.clone(), ends.clone())?;
     watch_processes(sockets, tell.clone(), ends.clone())
+}
+
+/// Listens for people and for other agents.
+async fn listen(socket: &Path, address: SocketAddr) -> Result<(UnixListener, TcpListener), AgentError> {
+    let local = listen_here(socket)?;
+    let others = TcpListener::bind(address)
+        .await
+        .map_err(|source| AgentError::Place {
+            place: address.to_string(),
+            source,
+        })?;
+    Ok((local, others))
 }
 
 /// Listens at the agent's socket; the file of an agent that has died is removed.

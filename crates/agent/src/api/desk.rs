@@ -9,6 +9,7 @@ use plan::limits::STALE_REMOTE;
 use store::{Doubt, Revision, StoreError};
 use tokio::sync::watch;
 
+use crate::happenings::Happenings;
 use crate::keeper::{Keeper, Write};
 use crate::processes::Processes;
 use crate::scene::Scene;
@@ -44,6 +45,8 @@ pub struct Desk {
     pub keeper: Keeper,
     /// The processes of this host.
     pub processes: Arc<Mutex<Processes>>,
+    /// What has happened on this host.
+    pub happenings: Arc<Happenings>,
     /// Reads the settings of a VM.
     pub read_vm: fn(&str) -> Result<VmFacts, String>,
     /// Version of the program.
@@ -58,6 +61,7 @@ impl Desk {
         ask: watch::Sender<u64>,
         keeper: Keeper,
         processes: Arc<Mutex<Processes>>,
+        happenings: Arc<Happenings>,
         program: &Program,
     ) -> Desk {
         Desk {
@@ -65,6 +69,7 @@ impl Desk {
             ask: Arc::new(ask),
             keeper,
             processes,
+            happenings,
             read_vm: program.read_vm,
             version: program.version,
         }

@@ -1,8 +1,10 @@
 //! The agent's API: HTTP with JSON, for the command line, for programs, and for the other agents. `routes`
 //! takes requests apart, `desk` answers from the mind's last scene and has wishes made, `reservation` is what
-//! other agents ask for, `types` and `problem` are what is said.
+//! other agents ask for, `types` and `problem` are what is said, `metrics` the same
+//! for Prometheus.
 
 mod desk;
+mod metrics;
 pub mod problem;
 mod reservation;
 mod routes;

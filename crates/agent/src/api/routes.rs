@@ -14,6 +14,7 @@ use super::desk::{Caller, Desk};
 use super::problem::{self, Problem};
 use super::reservation::reserve;
 use super::types::{ChangeObject, HostObject, OperationObject, SiteObject, VerdictObject, VmObject};
+use crate::happenings::Happened;
 use crate::limits::REQUEST_BYTES_MAX;
 use crate::records::{PowerWord, ProtectionWord};
 use crate::scene::Scene;
@@ -37,7 +38,9 @@ pub fn router(desk: Desk) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/problems/{code}", get(explain))
+        .route("/metrics", get(metrics))
         .route("/v1/version", get(version))
+        .route("/v1/events", get(events))
         .route("/v1/site", get(site))
         .route("/v1/hosts", get(hosts))
         .route("/v1/hosts/{host}/drain", put(drain))
@@ -74,6 +77,31 @@ async fn nothing(request: Request) -> Problem {
 async fn explain(Path(code): Path<String>) -> Result<String, Problem> {
     problem::explain(&code)
         .ok_or_else(|| Problem::new("no-such-thing", format!("there is no problem {code}")))
+}
+
+/// Figures for Prometheus.
+async fn metrics(State(desk): State<Desk>) -> Result<Response, Problem> {
+    let text = super::metrics::text(desk.now(), desk.version);
+    let text = text.map_err(|error| Problem::new("bug", error.to_string()))?;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(axum::http::header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+/// Which happenings are asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EventsQuery {
+    /// Those after the one of this number.
+    #[serde(default)]
+    after: u64,
+    /// Those of this VM; none: of any.
+    #[serde(default)]
+    vm: Option<String>,
+}
+
+/// What has happened on this host.
+async fn events(State(desk): State<Desk>, Query(query): Query<EventsQuery>) -> Json<Vec<Happened>> {
+    Json(desk.happenings.after(query.after, query.vm.as_deref()))
 }
 
 async fn version(State(desk): State<Desk>) -> Json<serde_json::Value> {

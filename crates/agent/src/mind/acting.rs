@@ -79,7 +79,9 @@ impl Mind {
         let started = lock(&self.processes).run(vm, &toml, has_console);
         match started {
             Ok(pid) => {
-                tracing::info!("{vm} is started here, process {pid}");
+                let sentence = format!("{vm} is started here, process {pid}");
+                self.happenings
+                    .happened(now.wall.0, Some(vm.as_str()), "started", sentence);
                 let handled = self.handled.entry(vm.clone()).or_default();
                 handled.starting = Some(now.time);
                 handled.ending = None;

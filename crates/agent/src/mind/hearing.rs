@@ -10,6 +10,7 @@ use os::sys::clock;
 use plan::limits::ORDER_PATIENCE;
 use plan::{Failures, HostName, Loss, Lost, Now, Prepared, Wall};
 use report::{Happening, Line, PhaseWord, RoleWord, SuspicionWord};
+use store::Change;
 
 use super::{Mind, Ordered, Told};
 use crate::facts::{ProcessReport, Report};
@@ -50,8 +51,9 @@ impl Mind {
                 return true;
             }
             Told::Wrote(key, result) => {
-                self.writing.remove(&key);
+                // What was written is seen soon: until then it would be written again.
                 if let Err(why) = result {
+                    self.writing.remove(&key);
                     tracing::debug!("{key} is not written: {why}");
                 }
             }
@@ -63,6 +65,16 @@ impl Mind {
         match watched {
             Watched::Seen(seen) => {
                 let has_news = !matches!(seen, store::Seen::Nothing);
+                match &seen {
+                    store::Seen::Nothing => {}
+                    store::Seen::Everything(_) => self.writing.clear(),
+                    store::Seen::Changes(changes) => {
+                        for change in changes {
+                            let (Change::Written(key, _) | Change::Removed(key)) = change;
+                            self.writing.remove(key.as_str());
+                        }
+                    }
+                }
                 self.known.take(seen);
                 self.directory_away = None;
                 has_news
@@ -201,6 +213,15 @@ impl Mind {
             return false;
         };
         let is_news = line.time_ns >= self.began.0;
+        if is_news && let Some(sentence) = line.happening.sentence() {
+            let word = serde_json::to_value(line).ok();
+            let word = word
+                .as_ref()
+                .and_then(|line| line["event"].as_str())
+                .unwrap_or("event");
+            self.happenings
+                .happened(line.wall_ns, Some(&line.vm), word, sentence);
+        }
         let at = Now {
             time: Time(line.time_ns),
             wall: Wall(line.wall_ns),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use control::Status;
 use machine::MODEL;
 use messages::joining::{PROTOCOL, PROTOCOL_OLDEST};
-use messages::time::{Span, Time};
+use messages::time::Time;
 use messages::vm_name::VmName;
 use plan::{
     Decision, Desired, Face, Host, HostName, Need, Now, Ownership, Placement, Protocols, Seen, Site, View,
@@ -19,7 +19,7 @@ use super::{Handled, Mind};
 use crate::VmFacts;
 use crate::facts::HostFacts;
 use crate::known::KnownVm;
-use crate::limits::OWNERSHIP_AGE;
+use crate::limits::{OWNERSHIP_AGE, WRITE_PATIENCE};
 use crate::lock;
 use crate::records::{Place, Spec};
 use crate::scene::{Scene, SceneVm, now};
@@ -42,8 +42,9 @@ impl Mind {
         self.poll_others();
         let now = now();
         self.writing
-            .retain(|_, since| now.time.since(*since) < Span::from_ms(30_000));
+            .retain(|_, since| now.time.since(*since) < WRITE_PATIENCE);
         let hosts = self.hosts();
+        self.tell_changes(now, &hosts);
         let names: Vec<VmName> = self.known.vms.keys().cloned().collect();
         self.handled.retain(|vm, _| names.contains(vm));
         let mut vms = Vec::new();

@@ -3,14 +3,15 @@
 //!
 //! It never waits: what takes time is an errand on a thread or a task of its own, and comes back as something
 //! told (`told`). `hearing` takes in what is told, `looking` makes of it what the planner looks at, `acting`
-//! carries out what was decided, `recording` writes down what the next controller must know, and `ownership`
-//! asks the arbiter.
+//! carries out what was decided, `recording` writes down what the next controller must know, `telling` tells
+//! of it, and `ownership` asks the arbiter.
 
 mod acting;
 mod hearing;
 mod looking;
 mod ownership;
 mod recording;
+mod telling;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +32,7 @@ use tokio::sync::watch;
 use crate::client::Where;
 use crate::config::Config;
 use crate::facts::Fixed;
+use crate::happenings::Happenings;
 use crate::identity::Identity;
 use crate::keeper::{Keeper, Write};
 use crate::known::Known;
@@ -88,6 +90,7 @@ pub struct Mind {
     tell: Sender<Told>,
     scene: watch::Sender<Arc<Scene>>,
     asked: watch::Receiver<u64>,
+    happenings: Arc<Happenings>,
 
     known: Known,
     directory_away: Option<(Wall, String)>,
@@ -102,6 +105,8 @@ pub struct Mind {
     writing: BTreeMap<String, Time>,
     /// Other agents that are asked again and again.
     polled: BTreeSet<HostName>,
+    /// What was told last.
+    said: told::Said,
     began: Time,
 }
 
@@ -126,6 +131,8 @@ pub struct Parts {
     pub scene: watch::Sender<Arc<Scene>>,
     /// Counts how many times somebody wanted to know at once how things are on other hosts.
     pub asked: watch::Receiver<u64>,
+    /// Where it tells what has happened.
+    pub happenings: Arc<Happenings>,
 }
 
 impl Mind {
@@ -149,6 +156,7 @@ impl Mind {
             facts: BTreeMap::new(),
             writing: BTreeMap::new(),
             polled: BTreeSet::new(),
+            said: told::Said::default(),
             began: clock::now(),
             config: parts.config,
             program: parts.program,
@@ -159,6 +167,7 @@ impl Mind {
             tell: parts.tell,
             scene: parts.scene,
             asked: parts.asked,
+            happenings: parts.happenings,
         }
     }
 

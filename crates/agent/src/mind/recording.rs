@@ -97,6 +97,9 @@ impl Mind {
             operation.ended_wall_ns = now.wall.0;
         }
         if operation != record.value {
+            if !self.writing.contains_key(VmKey::Operation.of(vm).as_str()) {
+                self.tell_end(&operation);
+            }
             self.write_operation(vm, &operation, record.revision);
         }
     }

@@ -44,3 +44,16 @@ pub enum Told {
     /// A change of the store was made, or was not.
     Wrote(String, Result<(), String>),
 }
+
+/// What the mind has told others last, so that it tells each change once.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// Has it told that it has begun?
+    pub has_begun: bool,
+    /// Has it told that the store is away?
+    pub is_directory_away: bool,
+    /// Has it told that the arbiter is away?
+    pub is_arbiter_away: bool,
+    /// The hosts of which it has told that they are silent.
+    pub silent: BTreeSet<HostName>,
+}
