@@ -93,14 +93,9 @@ pub fn serve(config: &Config, program: Program, ready: &mut dyn FnMut(&Path)) ->
     let keeper = Keeper::new(&config.directory);
     let ends = Arc::new(AtomicBool::new(false));
     let (ask, asked) = watch::channel(0);
-    let desk = Desk::new(
-        seen,
-        ask,
-        keeper.clone(),
-        processes.clone(),
-        happenings.clone(),
-        &program,
-    );
+    let tls = identity.client.clone();
+    let (kept, running) = (happenings.clone(), processes.clone());
+    let desk = Desk::new(seen, ask, keeper.clone(), running, kept, tls, &program);
     let mind = Mind::new(Parts {
         config: config.clone(),
         program,

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use os::sys::clock;
 use plan::limits::STALE_REMOTE;
+use rustls::ClientConfig;
 use store::{Doubt, Revision, StoreError};
 use tokio::sync::watch;
 
-use crate::happenings::Happenings;
+use crate::client::{Connection, Question, Where};
+use crate::happenings::{Happened, Happenings};
 use crate::keeper::{Keeper, Write};
+use crate::limits::AGENT_PATIENCE;
 use crate::processes::Processes;
 use crate::scene::Scene;
 use crate::wishes::Change;
@@ -45,6 +48,8 @@ pub struct Desk {
     pub keeper: Keeper,
     /// The processes of this host.
     pub processes: Arc<Mutex<Processes>>,
+    /// How this agent is known to others.
+    pub tls: Arc<ClientConfig>,
     /// What has happened on this host.
     pub happenings: Arc<Happenings>,
     /// Reads the settings of a VM.
@@ -62,6 +67,7 @@ impl Desk {
         keeper: Keeper,
         processes: Arc<Mutex<Processes>>,
         happenings: Arc<Happenings>,
+        tls: Arc<ClientConfig>,
         program: &Program,
     ) -> Desk {
         Desk {
@@ -69,6 +75,7 @@ impl Desk {
             ask: Arc::new(ask),
             keeper,
             processes,
+            tls,
             happenings,
             read_vm: program.read_vm,
             version: program.version,
@@ -90,6 +97,39 @@ impl Desk {
             heard.all(|heard| heard.at >= began || scene.now.time.since(heard.at) > STALE_REMOTE)
         };
         let _ = tokio::time::timeout(LOOK_PATIENCE, self.scene.clone().wait_for(is_news)).await;
+    }
+
+    /// What has happened on the other hosts, to this VM or to any, as far as their agents answer.
+    pub async fn happened_elsewhere(&self, vm: Option<&str>) -> Vec<Happened> {
+        let scene = self.now();
+        let query = vm.map_or(String::new(), |vm| format!("?vm={vm}"));
+        let path = format!("/v1/events{query}");
+        let others = scene.known.hosts.iter().filter(|(name, _)| **name != scene.me);
+        let asked: Vec<_> = others
+            .map(|(name, card)| {
+                let to = Where::Host {
+                    address: card.value.agent,
+                    name: name.to_string(),
+                    tls: self.tls.clone(),
+                };
+                let question = Question::get(&path);
+                tokio::spawn(async move {
+                    let asked = tokio::time::timeout(AGENT_PATIENCE, async {
+                        Connection::open(&to).await?.ask(&question, AGENT_PATIENCE).await
+                    });
+                    match asked.await {
+                        Ok(Ok(answer)) if answer.is_good() => serde_json::from_slice(&answer.body).ok(),
+                        _ => None,
+                    }
+                })
+            })
+            .collect();
+        let mut all: Vec<Happened> = Vec::new();
+        for answer in asked {
+            // A task that has panicked has ended the process.
+            all.extend(answer.await.ok().flatten().unwrap_or_else(Vec::new));
+        }
+        all
     }
 
     /// Makes what a wish changes, and waits until the mind has seen it. Who was overtaken by somebody else

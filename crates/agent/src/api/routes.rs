@@ -97,11 +97,20 @@ struct EventsQuery {
     /// Those of this VM; none: of any.
     #[serde(default)]
     vm: Option<String>,
+    /// Those of all hosts that answer, in the order of their times, instead of this host's.
+    #[serde(default)]
+    site: bool,
 }
 
-/// What has happened on this host.
+/// What has happened on this host, or on all. Numbers count on each host for itself.
 async fn events(State(desk): State<Desk>, Query(query): Query<EventsQuery>) -> Json<Vec<Happened>> {
-    Json(desk.happenings.after(query.after, query.vm.as_deref()))
+    let vm = query.vm.as_deref();
+    let mut all = desk.happenings.after(query.after, vm);
+    if query.site {
+        all.extend(desk.happened_elsewhere(vm).await);
+        all.sort_by(|a, b| (a.at_wall_ns, &a.host, a.number).cmp(&(b.at_wall_ns, &b.host, b.number)));
+    }
+    Json(all)
 }
 
 async fn version(State(desk): State<Desk>) -> Json<serde_json::Value> {

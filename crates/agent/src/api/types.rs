@@ -5,6 +5,7 @@ use plan::{Face, Verdict, Wall, Why};
 use report::{Figures, FlagWord, GuestWord, PhaseWord, Reason, StateWord};
 use serde::{Deserialize, Serialize};
 
+pub use crate::happenings::Happened;
 use crate::records::OperationRecord;
 pub use crate::records::{OperationState, PowerWord, ProtectionWord};
 use crate::scene::{Scene, SceneVm};

@@ -163,7 +163,8 @@ pub enum Command {
     /// Print what has happened to a VM, one JSON object a line
     ///
     /// The lines are those of `--events`: docs/events.md explains them. The process keeps the last few
-    /// hundred, whether it writes a file or not.
+    /// hundred, whether it writes a file or not. Of a VM that an agent looks after they are what the agents
+    /// of all its hosts have heard, with a sentence each (docs/site.md).
     Events(EventsOfArgs),
     /// Make a VM one of the site's, or change its settings
     ///

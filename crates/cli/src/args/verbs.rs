@@ -130,9 +130,9 @@ pub struct SnapshotArgs {
 
 #[derive(Args)]
 pub struct EventsOfArgs {
-    /// Name of the VM
+    /// Name of the VM; left out: all VMs and hosts of the site
     #[arg(value_parser = values::value(values::name))]
-    pub name: VmName,
+    pub name: Option<VmName>,
     /// Go on with what happens from now on, until the VM's process ends
     #[arg(long, short)]
     pub follow: bool,

@@ -8,6 +8,6 @@ mod verbs;
 
 pub use client::{Site, SiteError};
 pub use verbs::{
-    cancel, check, create, delete, drain, hosts, move_vm, operations, power, protection, start, status, stop,
-    swap, undrain, wait,
+    cancel, check, create, delete, drain, events, hosts, move_vm, operations, power, protection, start,
+    status, stop, swap, undrain, wait,
 };

@@ -1,12 +1,13 @@
 //! The commands themselves. Each has its wish put down by the agent, waits until it is so, and prints one
 //! line of what became of it.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use agent::types::{
-    ChangeObject, HostObject, OperationObject, OperationState, PowerWord, ProtectionWord, SiteObject,
-    VerdictObject, VmObject,
+    ChangeObject, Happened, HostObject, OperationObject, OperationState, PowerWord, ProtectionWord,
+    SiteObject, VerdictObject, VmObject,
 };
 use anyhow::{Context, Result};
 use replica::VmName;
@@ -268,6 +269,29 @@ pub fn operations(json: bool) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what has happened on all hosts of the site, to this VM or to any, one JSON object a line; and with
+/// `follow` what happens, until a signal.
+pub fn events(site: &Site, name: Option<&VmName>, follow: bool) -> Result<()> {
+    let vm = name.map_or(String::new(), |name| format!("&vm={name}"));
+    let mut told: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    loop {
+        let all: Vec<Happened> = site.get(&format!("/v1/events?site=true{vm}"))?;
+        for happened in all {
+            let (number, time) = (happened.number, happened.at_wall_ns);
+            let last = told.entry(happened.host.clone()).or_default();
+            // Numbers begin anew with each agent.
+            if number > last.0 || time > last.1 {
+                *last = (number, time.max(last.1));
+                say!("{}", serde_json::to_string(&happened)?);
+            }
+        }
+        if !follow {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
 }
 
 /// Ends an operation.

@@ -261,7 +261,17 @@ pub fn reset(args: &OrderArgs) -> Result<ExitCode> {
 
 /// Prints what has happened in a VM's process, and what happens.
 pub fn events(args: &EventsOfArgs) -> Result<()> {
-    let process = control::process(&spec::local_directory(), &args.name)?;
+    let site = match &args.name {
+        Some(name) => Site::of(name)?,
+        None => Some(Site::needed()?),
+    };
+    let name = args.name.as_ref();
+    let name = match (site, name) {
+        (Some(site), name) => return site::events(&site, name, args.follow),
+        (None, Some(name)) => name,
+        (None, None) => return Ok(()),
+    };
+    let process = control::process(&spec::local_directory(), name)?;
     Ok(control::events(&process, args.follow, &mut |line| {
         say!("{line}");
     })?)
