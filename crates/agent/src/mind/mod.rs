@@ -24,7 +24,7 @@ use control::Verb;
 use messages::time::Time;
 use messages::vm_name::VmName;
 use os::sys::clock;
-use plan::{Backoff, Failures, HostName, Lost, Ownership, Prepared, Wall, Watch};
+use plan::{Backoff, Failures, HostName, Lost, Prepared, Wall, Watch};
 use report::Ending;
 use tokio::sync::watch;
 
@@ -41,6 +41,7 @@ use crate::sight::AllHeard;
 use crate::{Program, VmFacts};
 
 pub use ownership::watch as watch_ownership;
+use told::Owner;
 pub use told::{AskedOwners, Told};
 
 /// An order that was given to a process, until its status shows what came of it.
@@ -91,7 +92,7 @@ pub struct Mind {
     known: Known,
     directory_away: Option<(Wall, String)>,
     arbiter_away: Option<(Time, String)>,
-    owners: BTreeMap<VmName, (Time, Ownership)>,
+    owners: BTreeMap<VmName, (Time, Owner)>,
     heard: AllHeard,
     handled: BTreeMap<VmName, Handled>,
     backoff: Backoff,
