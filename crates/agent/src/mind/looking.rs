@@ -39,6 +39,7 @@ impl Mind {
     pub(super) fn look(&mut self) {
         self.read_settings();
         self.take_exits();
+        self.notice_silence();
         self.introduce();
         self.poll_others();
         let now = now();

@@ -93,6 +93,10 @@ pub struct Mind {
     directory_away: Option<(Wall, String)>,
     arbiter_away: Option<(Time, String)>,
     owners: BTreeMap<VmName, (Time, Owner)>,
+    /// When the store's watch has said something last.
+    store_heard: Time,
+    /// When the arbiter has answered last.
+    arbiter_heard: Time,
     heard: AllHeard,
     handled: BTreeMap<VmName, Handled>,
     backoff: Backoff,
@@ -141,6 +145,8 @@ impl Mind {
             directory_away: Some((scene::now().wall, "it was not read yet".into())),
             arbiter_away: None,
             owners: BTreeMap::new(),
+            store_heard: clock::now(),
+            arbiter_heard: clock::now(),
             heard: AllHeard::new(),
             handled: BTreeMap::new(),
             backoff: Backoff::new(seed),
