@@ -24,7 +24,7 @@ SCENARIOS = Scenarios(
     cluster_hosts.SCENARIOS | cluster_agents.SCENARIOS | cluster_stores.SCENARIOS | cluster_networks.SCENARIOS
 )
 # One kernel's loopback cannot be cut, and knows more of dead processes than another computer would.
-NETWORKED = {*cluster_networks.SCENARIOS, "etcd-cut", "power-loss-one-stays-off"}
+NETWORKED = {*cluster_networks.SCENARIOS, "etcd-cut", "power-loss-one-stays-off", "storage-silent"}
 
 
 def main():

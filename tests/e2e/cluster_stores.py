@@ -70,6 +70,32 @@ def storage_gone_from_one(turn):
 
 
 @SCENARIOS.add(
+    "storage-silent",
+    "The file server is silent for all hosts, and the owner's host dies: agents answer, the VM goes on later",
+)
+def storage_silent(turn):
+    with Site(turn.program, served=True, keep=turn.keep) as site:
+        ledger, places = site.shop(), list(site.places.values())
+        for place in places:
+            place.lose_storage("silent")
+        time.sleep(30)
+        site.goes_on(ledger, "while the file server is silent")
+        ensure(site.is_protected(), f"a silent file server has ended the pair ({site.story()})")
+        for place in places:
+            told = place.site_seen()
+            ensure(told, f"while the file server is silent, the agent of {place.name} does not answer")
+            ensure(
+                told["directory_away"], f"the agent of {place.name} does not say that the directory is away"
+            )
+        victim = site.owner()
+        victim.crash()
+        time.sleep(10)
+        for place in places:
+            place.regain_storage()
+        return site.holds(ledger, "after the file server speaks again")
+
+
+@SCENARIOS.add(
     "etcd-stopped",
     "etcd is stopped for ten minutes (--minutes), in which the owner's host dies: the VM is protected again",
 )

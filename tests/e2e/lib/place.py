@@ -6,16 +6,20 @@ its VMs cannot tell it from a computer: the boot's number is another one after `
 power, and the number of a dead process of another place means nothing here.
 
 The shared storage is a directory that each place has bound to the same path in its own mount table.
-`lose_storage` lays something over it, `regain_storage` takes that away again, for this place alone.
+`lose_storage` lays something over it, `regain_storage` takes that away again, for this place alone. With
+`Site(served=True)` it is a mount of a file server of the place's own (`lossyfs.py`) instead, which may fall
+silent: then whoever touches the storage waits, as with a file server that is cut off.
 """
 
 import contextlib
 import json
 import os
+import pathlib
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import uuid
 
@@ -36,7 +40,7 @@ class Place:
         self.run_dir, self.state_dir = directory / "run", directory / "state"
         self.sockets = self.run_dir / "lockstep"
         self.config = directory / "agent.toml"
-        self.agent = self.holder = None
+        self.agent = self.holder = self.server = None
         self.is_on = False
         self.lost_storage = 0
         for path in (self.run_dir, self.state_dir):
@@ -53,8 +57,9 @@ class Place:
     def build(self):
         """Makes its namespaces, its bridge and a tap for each VM."""
         self._new_boot()
+        bind = "true" if self.site.served else f"mount --bind {self.site.storage} {self.site.shared}"
         script = (
-            f"hostname {self.name} && mount --bind {self.site.storage} {self.site.shared} && "
+            f"hostname {self.name} && {bind} && "
             f"mount --bind {self.directory}/boot-id /proc/sys/kernel/random/boot_id && "
             f"mount --bind {self.directory}/machine-id /etc/machine-id && echo up && exec sleep infinity"
         )
@@ -74,10 +79,27 @@ class Place:
         for vm in self.site.vms:
             for words in (f"tuntap add {vm} mode tap", f"link set {vm} master br0 up"):
                 self.run(["ip", *words.split()])
+        if self.site.served:
+            self._serve_storage()
         self.is_on = True
+
+    def _serve_storage(self):
+        file_system = pathlib.Path(__file__).with_name("lossyfs.py")
+        words = [self.site.storage, self.site.shared, self.directory / "storage-statistics", "--no-cache"]
+        quiet = {"stdout": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
+        self.server = subprocess.Popen(self.command([sys.executable, file_system, *words]), **quiet)
+        is_mounted = ["mountpoint", "-q", self.site.shared]
+        deadline = time.monotonic() + 20
+        while subprocess.run(self.command(is_mounted)).returncode != 0:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the file server of {self.name} does not serve")
+            time.sleep(0.05)
 
     def release(self):
         """Its namespaces end."""
+        if self.server:
+            self.server.kill()
+            self.server.wait()
         self.holder.kill()
         self.holder.wait()
 
@@ -97,7 +119,8 @@ class Place:
     def pids(self):
         """All processes of this host."""
         listed = run(["ip", "netns", "pids", self.wire.namespace], check=False).split()
-        return [int(pid) for pid in listed if int(pid) != self.holder.pid]
+        apart = [process.pid for process in (self.holder, self.server) if process]
+        return [int(pid) for pid in listed if int(pid) not in apart]
 
     def signal(self, number):
         """Sends a signal to all processes of this host."""
@@ -197,8 +220,12 @@ class Place:
     # The shared storage.
 
     def lose_storage(self, how="gone"):
-        """The shared storage is `gone` (an empty directory, as below a mount that failed), or `read-only`."""
+        """The shared storage is `gone` (an empty directory, as below a mount that failed), `read-only`, or
+        `silent`: who touches it waits."""
         shared = self.shared
+        if how == "silent":
+            self.server.send_signal(signal.SIGSTOP)
+            return
         if how == "gone":
             self.run(["mount", "-t", "tmpfs", "-o", "ro", "gone", shared])
         else:
@@ -208,6 +235,8 @@ class Place:
 
     def regain_storage(self):
         """It is there again."""
+        if self.server:
+            self.server.send_signal(signal.SIGCONT)
         for _ in range(self.lost_storage):
             self.run(["umount", "--lazy", self.shared])
         self.lost_storage = 0

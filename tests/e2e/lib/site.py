@@ -48,14 +48,16 @@ class Sides:
 
 
 class Site:
-    """Options: `store` is `directory` or `etcd`; `far` hosts have a cable whose delay can be set."""
+    """Options: `store` is `directory` or `etcd`; `far` hosts have a cable whose delay can be set.
+    `served`: each host reaches the shared storage by a file server of its own, which may fall silent."""
 
     # Without root, on loopback; the same for all sites of a program.
     is_local = False
 
-    def __init__(self, program=LOCKSTEP, store="directory", far=(), keep=False, vms=(VM,)):
+    def __init__(self, program=LOCKSTEP, store="directory", far=(), served=False, keep=False, vms=(VM,)):
         self.program, self.store, self.vms = pathlib.Path(program).resolve(), store, vms
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="lsc-"))
+        self.served = served
         self.storage, self.shared = self.directory / "storage", self.directory / "shared"
         self.stack = contextlib.ExitStack()
         if keep:
