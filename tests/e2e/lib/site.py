@@ -226,6 +226,10 @@ class Site:
                 for status in place.statuses()
             ]
             parts.append(f"{place.name} {', '.join(said) or ('nothing' if place.is_on else 'off')}")
+        for place in self.places.values():
+            # Nobody but this test ends agents: one that is gone was killed from outside, or has crashed.
+            if place.agent and place.agent.poll() is not None:
+                parts.append(f"{place.name}'s agent has ended with {place.agent.returncode}")
         agent = next((place for place in self.places.values() if place.agent), None)
         if agent:
             for vm in agent.objects("status"):
