@@ -26,6 +26,10 @@ pub const CLONE_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 pub const STORE_WATCH: Duration = Duration::from_secs(2);
 /// Pause before a store that is away is asked again.
 pub const STORE_PAUSE: Duration = Duration::from_millis(500);
+/// A store whose watch has said nothing at all for this long is away: a file server may be silent for ever.
+pub const STORE_SILENT: Span = Span::from_ms(10_000);
+/// An arbiter that has not answered for this long is away.
+pub const ARBITER_SILENT: Span = Span::from_ms(15_000);
 /// How old an answer of the arbiter may be by which a VM is started.
 pub const OWNERSHIP_AGE: Span = Span::from_ms(2_000);
 /// A change that the mind has asked for has this long to be made and seen before it asks again.

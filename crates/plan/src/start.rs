@@ -30,7 +30,7 @@ pub(crate) fn decide(look: &Look<'_>) -> Decision {
     };
     if is_home {
         decision.ended = match decision.action {
-            Action::Nothing => ending(look),
+            Action::Nothing => ending(look).or_else(|| look.overdue()),
             _ => look.overdue(),
         };
     }

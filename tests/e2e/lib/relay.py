@@ -6,6 +6,7 @@ cable little longer.
 """
 
 import contextlib
+import gc
 import heapq
 import itertools
 import os
@@ -32,6 +33,8 @@ class Relay:
             # Nothing of the parent may run here, its clean-up least of all.
             try:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
+                # What the parent has left for its collector would close files of ours that have its numbers.
+                gc.disable()
                 # Whatever else is open must not live on here: another relay's orders, a listening socket.
                 kept = sorted([0, 1, 2, one, other, orders])
                 for first, after in zip(kept, [*kept[1:], 1 << 16]):

@@ -12,10 +12,11 @@ use plan::{Failures, HostName, Loss, Lost, Now, Prepared, Wall};
 use report::{Happening, Line, PhaseWord, RoleWord, SuspicionWord};
 use store::Change;
 
+use super::told::Owners;
 use super::{Mind, Ordered, Told};
 use crate::facts::{ProcessReport, Report};
 use crate::keeper::Watched;
-use crate::limits::RESERVATION;
+use crate::limits::{ARBITER_SILENT, RESERVATION, STORE_SILENT};
 use crate::scene::now;
 use crate::sight::{Heard, host_of};
 
@@ -30,18 +31,7 @@ impl Mind {
             Told::Statuses(at, statuses) => self.hear_statuses(at, statuses),
             Told::Happened(line) => return self.hear_happening(&line),
             Told::Reported(host, report, took) => self.hear_report(host, *report, took),
-            Told::Arbiter(said) => match said.owners {
-                Ok(owners) => {
-                    self.arbiter_away = None;
-                    let at = said.at;
-                    self.owners = owners.into_iter().map(|(vm, owner)| (vm, (at, owner))).collect();
-                }
-                Err(why) => {
-                    let since = self.arbiter_away.take().map_or(said.at, |(since, _)| since);
-                    self.arbiter_away = Some((since, why));
-                    self.owners.clear();
-                }
-            },
+            Told::Arbiter(said) => self.hear_arbiter(said),
             Told::Reserved(vm, host, answer) => {
                 self.hear_reservation(&vm, &host, answer);
                 return true;
@@ -61,7 +51,39 @@ impl Mind {
         false
     }
 
+    fn hear_arbiter(&mut self, said: Owners) {
+        self.arbiter_heard = clock::now();
+        match said.owners {
+            Ok(owners) => {
+                self.arbiter_away = None;
+                let at = said.at;
+                self.owners = owners.into_iter().map(|(vm, owner)| (vm, (at, owner))).collect();
+            }
+            Err(why) => {
+                let since = self.arbiter_away.take().map_or(said.at, |(since, _)| since);
+                self.arbiter_away = Some((since, why));
+                self.owners.clear();
+            }
+        }
+    }
+
+    /// Notices that the store or the arbiter says nothing at all: whoever asks a file server that is silent
+    /// waits, and tells nothing.
+    pub(super) fn notice_silence(&mut self) {
+        let now = now();
+        if is_silent(now.time, self.store_heard, STORE_SILENT) && self.directory_away.is_none() {
+            let why = "it says nothing, as a file server does that is cut off".to_owned();
+            self.directory_away = Some((now.wall_of(self.store_heard), why));
+        }
+        if is_silent(now.time, self.arbiter_heard, ARBITER_SILENT) && self.arbiter_away.is_none() {
+            let why = "it says nothing, as a file server does that is cut off".to_owned();
+            self.arbiter_away = Some((self.arbiter_heard, why));
+            self.owners.clear();
+        }
+    }
+
     fn hear_store(&mut self, watched: Watched) -> bool {
+        self.store_heard = clock::now();
         match watched {
             Watched::Seen(seen) => {
                 let has_news = !matches!(seen, store::Seen::Nothing);
@@ -302,6 +324,11 @@ impl Mind {
     }
 }
 
+/// Was nothing heard of it for longer than that?
+fn is_silent(now: Time, heard: Time, patience: Span) -> bool {
+    now.since(heard) > patience
+}
+
 /// Does a status show that this order is carried out, or under way so that the planner sees it?
 fn shows(verb: &Verb, status: &Status) -> bool {
     match verb {
@@ -311,5 +338,19 @@ fn shows(verb: &Verb, status: &Status) -> bool {
         Verb::Pause => status.paused_since_wall_ns.is_some(),
         Verb::Resume => status.paused_since_wall_ns.is_none(),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_is_heard_more_often_than_its_silence_is_noticed() {
+        let between = crate::limits::STORE_WATCH + crate::limits::STORE_PAUSE;
+        let heard = Time(7);
+        let next = Time(heard.0 + u64::try_from(between.as_nanos()).unwrap());
+        assert!(!is_silent(next, heard, STORE_SILENT));
+        assert!(is_silent(Time(heard.0 + STORE_SILENT.0 + 1), heard, STORE_SILENT));
     }
 }

@@ -15,6 +15,7 @@ use plan::{
 };
 use report::RoleWord;
 
+use super::told::Owner;
 use super::{Handled, Mind};
 use crate::VmFacts;
 use crate::facts::HostFacts;
@@ -38,6 +39,7 @@ impl Mind {
     pub(super) fn look(&mut self) {
         self.read_settings();
         self.take_exits();
+        self.notice_silence();
         self.introduce();
         self.poll_others();
         let now = now();
@@ -209,11 +211,19 @@ impl Mind {
             .collect()
     }
 
-    /// Tells for which VMs the arbiter is to be asked: those that have no process and are to have one.
+    /// Tells for which VMs the arbiter is to be asked: those that have no process and are to have one, and
+    /// those of this host of which nobody has written down how they ended.
     fn want_owners(&self, vms: &[Vm]) {
         let wanted = vms.iter().filter(|vm| {
             let is_seen = vm.seen.here.is_some() || vm.seen.elsewhere.is_some();
-            !is_seen && !matches!(vm.desired.power, plan::Power::Off { .. })
+            let is_to_run = !matches!(vm.desired.power, plan::Power::Off { .. });
+            let has_run = self
+                .known
+                .vms
+                .get(vm.name())
+                .is_some_and(|known| known.place.is_some());
+            let is_untold = has_run && vm.need.owner == self.me && vm.seen.ended.is_none();
+            !is_seen && (is_to_run || is_untold)
         });
         *lock(&self.wanted_owners) = wanted.map(|vm| vm.name().clone()).collect();
     }
@@ -325,13 +335,7 @@ fn need(vm: &VmName, facts: &VmFacts, owner: HostName) -> Need {
     }
 }
 
-fn seen(
-    now: Now,
-    handled: &Handled,
-    known: &KnownVm,
-    views: Views,
-    owner: Option<&(Time, Ownership)>,
-) -> Seen {
+fn seen(now: Now, handled: &Handled, known: &KnownVm, views: Views, owner: Option<&(Time, Owner)>) -> Seen {
     let place = known.place.as_ref().map(|place| &place.value);
     let ownership = owner.filter(|(at, _)| now.time.since(*at) < OWNERSHIP_AGE);
     Seen {
@@ -339,7 +343,7 @@ fn seen(
             .and_then(|place| place.ended.as_ref())
             .map(crate::records::EndedRecord::ended),
         gone_since: handled.gone_since,
-        ownership: ownership.map_or(Ownership::Unknown, |(_, ownership)| ownership.clone()),
+        ownership: ownership.map_or(Ownership::Unknown, |(_, owner)| owner.ownership.clone()),
         starting: handled.starting,
         asking: handled.asking.clone(),
         prepared: handled.prepared.as_ref().map(|(prepared, _)| prepared.clone()),

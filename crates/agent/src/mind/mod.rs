@@ -25,7 +25,7 @@ use control::Verb;
 use messages::time::Time;
 use messages::vm_name::VmName;
 use os::sys::clock;
-use plan::{Backoff, Failures, HostName, Lost, Ownership, Prepared, Wall, Watch};
+use plan::{Backoff, Failures, HostName, Lost, Prepared, Wall, Watch};
 use report::Ending;
 use tokio::sync::watch;
 
@@ -43,6 +43,7 @@ use crate::sight::AllHeard;
 use crate::{Program, VmFacts};
 
 pub use ownership::watch as watch_ownership;
+use told::Owner;
 pub use told::{AskedOwners, Told};
 
 /// An order that was given to a process, until its status shows what came of it.
@@ -95,7 +96,11 @@ pub struct Mind {
     known: Known,
     directory_away: Option<(Wall, String)>,
     arbiter_away: Option<(Time, String)>,
-    owners: BTreeMap<VmName, (Time, Ownership)>,
+    owners: BTreeMap<VmName, (Time, Owner)>,
+    /// When the store's watch has said something last.
+    store_heard: Time,
+    /// When the arbiter has answered last.
+    arbiter_heard: Time,
     heard: AllHeard,
     handled: BTreeMap<VmName, Handled>,
     backoff: Backoff,
@@ -150,6 +155,8 @@ impl Mind {
             directory_away: Some((scene::now().wall, "it was not read yet".into())),
             arbiter_away: None,
             owners: BTreeMap::new(),
+            store_heard: clock::now(),
+            arbiter_heard: clock::now(),
             heard: AllHeard::new(),
             handled: BTreeMap::new(),
             backoff: Backoff::new(seed),

@@ -1,5 +1,6 @@
-//! Who owns a VM at the arbiter, for VMs that have no process here and are to be started. The arbiter is
-//! asked on a thread of its own, since a dead file server answers nobody.
+//! Who owns a VM at the arbiter, for VMs that have no process and are to be started, or of which nobody has
+//! written down how they ended. The arbiter is asked on a thread of its own, since a dead file server answers
+//! nobody.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,13 +9,14 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arbiter::{Arbiter, DirectoryArbiter};
+use arbiter::{Arbiter, Closing, DirectoryArbiter, Record};
 use messages::vm_name::VmName;
 use os::sys::clock;
 use plan::{HostName, Ownership};
 
-use super::told::{AskedOwners, Owners, Told};
+use super::told::{AskedOwners, Over, Owner, Owners, Told};
 use crate::lock;
+use crate::records::EndWord;
 
 /// Time between two questions while somebody waits for the answer.
 const SOON: Duration = Duration::from_millis(300);
@@ -52,24 +54,72 @@ pub fn watch(
     Ok(())
 }
 
-fn ask(path: &std::path::Path, vms: &AskedOwners) -> Result<BTreeMap<VmName, Ownership>, String> {
+fn ask(path: &std::path::Path, vms: &AskedOwners) -> Result<BTreeMap<VmName, Owner>, String> {
     let process = arbiter::Process::here(None);
     let mut arbiter = DirectoryArbiter::open(path, process).map_err(|error| error.to_string())?;
     let mut owners = BTreeMap::new();
     for vm in vms {
         let record = arbiter.last(vm).map_err(|error| error.to_string())?;
-        let ownership = match record {
-            None => Ownership::Closed,
-            Some(record) if record.closed.is_some() || record.has_surely_ended() => Ownership::Closed,
-            Some(record) => Ownership::Open {
-                epoch: record.epoch.0,
-                host: HostName::new(record.origin.map_or_else(
-                    || "a host that it does not name".into(),
-                    |origin| origin.process.host,
-                )),
-            },
-        };
-        owners.insert(vm.clone(), ownership);
+        owners.insert(vm.clone(), owner(record));
     }
     Ok(owners)
+}
+
+/// How an owner has ended whose record is closed.
+fn end(closing: &Closing) -> EndWord {
+    match closing {
+        Closing::Off => EndWord::SwitchedOff,
+        Closing::Stopped => EndWord::Stopped,
+        Closing::Gone | Closing::Released { .. } => EndWord::Died,
+    }
+}
+
+/// What a VM's newest record says.
+fn owner(record: Option<Record>) -> Owner {
+    let Some(record) = record else {
+        let (ownership, over) = (Ownership::Closed, None);
+        return Owner { ownership, over };
+    };
+    let epoch = record.epoch.0;
+    let how = match &record.closed {
+        Some(closing) => Some(end(closing)),
+        None => record.has_surely_ended().then_some(EndWord::Died),
+    };
+    let claimed = record.origin.as_ref().map_or(0, |origin| origin.time);
+    let ownership = match how {
+        Some(_) => Ownership::Closed,
+        None => Ownership::Open {
+            epoch,
+            host: HostName::new(record.origin.map_or_else(
+                || "a host that it does not name".into(),
+                |origin| origin.process.host,
+            )),
+        },
+    };
+    let over = how.map(|how| Over {
+        epoch,
+        how,
+        claimed_wall_ns: claimed.saturating_mul(1_000_000_000),
+    });
+    Owner { ownership, over }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_arbiter_has_of_an_end_is_told() {
+        let ends = [
+            (Closing::Off, EndWord::SwitchedOff),
+            (Closing::Stopped, EndWord::Stopped),
+            (Closing::Gone, EndWord::Died),
+            (Closing::Released { by: "anna".into() }, EndWord::Died),
+        ];
+        for (closing, how) in ends {
+            assert_eq!(end(&closing), how);
+        }
+        let never = owner(None);
+        assert_eq!((never.ownership, never.over), (Ownership::Closed, None));
+    }
 }

@@ -8,6 +8,7 @@ use report::HaltCode;
 use serde::Serialize;
 use store::{Expected, Key, Revision};
 
+use super::told::Over;
 use super::{Handled, Mind};
 use crate::keeper::Write;
 use crate::known::KnownVm;
@@ -16,6 +17,9 @@ use crate::records::{
     EndWord, EndedRecord, HostCard, OperationRecord, OperationState, Place, PowerWord, Spec, SwapRecord,
     VmKey,
 };
+
+/// The arbiter's records tell the time in whole seconds.
+const CLAIM_CLOCK_NS: u64 = 1_000_000_000;
 
 impl Mind {
     /// Writes this host's card, unless it is there.
@@ -57,9 +61,10 @@ impl Mind {
         };
         let is_live_here = vm.seen.here.as_ref().is_some_and(|view| view.process.is_live());
         let me = self.me.clone();
+        let over = self.owners.get(name).and_then(|(_, owner)| owner.over);
         let handled = self.handled.entry(name.clone()).or_default();
         let before = known.place.as_ref().map(|place| place.value.clone());
-        let place = place(now, vm, &me, before.clone(), handled, &known);
+        let place = place(now, vm, &me, before.clone(), handled, (&known, over));
         handled.was_here = is_live_here;
         if let Some(place) = place
             && before.as_ref() != Some(&place)
@@ -156,7 +161,7 @@ fn place(
     me: &HostName,
     before: Option<Place>,
     handled: &Handled,
-    known: &KnownVm,
+    (known, over): (&KnownVm, Option<Over>),
 ) -> Option<Place> {
     let process = vm.seen.here.as_ref().map(|view| &view.process);
     if let Some(process) = process.filter(|process| process.is_live()) {
@@ -189,17 +194,31 @@ fn place(
     let is_ours = place.owner == me.as_str() && place.ended.is_none();
     let is_gone =
         process.is_none_or(plan::Process::is_over) && vm.seen.elsewhere.is_none() && vm.seen.member.is_none();
-    let has_run = handled.was_here || handled.ending.is_some();
-    if !is_ours || !is_gone || handled.starting.is_some() || !has_run {
+    if !is_ours || !is_gone || handled.starting.is_some() {
         return None;
     }
     let spec = known.spec.as_ref().map(|spec| &spec.value);
-    place.ended = Some(EndedRecord {
-        how: how(handled, spec),
-        by: spec.map(|spec| spec.power_asked.by.clone()).unwrap_or_default(),
-        at_wall_ns: now.wall.0,
-    });
+    let by = spec.map(|spec| spec.power_asked.by.clone()).unwrap_or_default();
+    let has_run = handled.was_here || handled.ending.is_some();
+    let (how, at_wall_ns) = if has_run {
+        (how(handled, spec), now.wall.0)
+    } else {
+        // It has ended while no agent looked: the arbiter's record is all that is left of that.
+        let over = over.filter(|over| over.epoch >= place.epoch)?;
+        (over.how, ended_at(now, spec, over))
+    };
+    place.ended = Some(EndedRecord { how, by, at_wall_ns });
     Some(place)
+}
+
+/// When a VM has ended at the latest of which the arbiter's record alone tells: before somebody wanted it to
+/// run once more, since nobody wants that of a VM that runs.
+fn ended_at(now: Now, spec: Option<&Spec>, over: Over) -> u64 {
+    let wanted = spec.filter(|spec| spec.power != PowerWord::Off);
+    match wanted.map(|spec| spec.power_asked.at_wall_ns) {
+        Some(asked) if asked > over.claimed_wall_ns.saturating_add(CLAIM_CLOCK_NS) => asked.saturating_sub(1),
+        _ => now.wall.0,
+    }
 }
 
 /// How a VM's process on this host has ended.
@@ -211,5 +230,46 @@ fn how(handled: &Handled, spec: Option<&Spec>) -> EndWord {
         Some(HaltCode::Off | HaltCode::Failed | HaltCode::Panicked) => EndWord::SwitchedOff,
         Some(HaltCode::Quit | HaltCode::Left) => EndWord::Stopped,
         _ => EndWord::Died,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::{AskedRecord, ProtectionWord};
+
+    fn wanted(power: PowerWord, seconds: u64) -> Spec {
+        Spec {
+            generation: 1,
+            toml: String::new(),
+            created: AskedRecord::default(),
+            power,
+            hard: true,
+            power_asked: AskedRecord {
+                at_wall_ns: seconds * CLAIM_CLOCK_NS,
+                ..AskedRecord::default()
+            },
+            protection: ProtectionWord::On,
+            protection_asked: None,
+            home: None,
+            rest: Default::default(),
+        }
+    }
+
+    #[test]
+    fn an_end_that_nobody_saw_was_before_somebody_wanted_the_vm_once_more() {
+        let over = Over {
+            epoch: 3,
+            how: EndWord::Stopped,
+            claimed_wall_ns: 10 * CLAIM_CLOCK_NS,
+        };
+        let now = Now {
+            wall: plan::Wall(60 * CLAIM_CLOCK_NS),
+            ..Now::default()
+        };
+        let at = |power, seconds| ended_at(now, Some(&wanted(power, seconds)), over) / CLAIM_CLOCK_NS;
+        assert_eq!(at(PowerWord::On, 9), 60);
+        assert_eq!(at(PowerWord::On, 30), 29);
+        assert_eq!(at(PowerWord::Off, 30), 60);
     }
 }

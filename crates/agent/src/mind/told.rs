@@ -11,6 +11,7 @@ use plan::{HostName, Ownership};
 
 use crate::facts::Report;
 use crate::keeper::Watched;
+use crate::records::EndWord;
 
 /// The VMs of which the arbiter is asked who owns them.
 pub type AskedOwners = BTreeSet<VmName>;
@@ -21,7 +22,27 @@ pub struct Owners {
     /// When it was asked.
     pub at: Time,
     /// Who owns each VM of which it was asked; or why it has not answered.
-    pub owners: Result<BTreeMap<VmName, Ownership>, String>,
+    pub owners: Result<BTreeMap<VmName, Owner>, String>,
+}
+
+/// What the arbiter's newest record of a VM says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Who owns the VM.
+    pub ownership: Ownership,
+    /// How its last owner has ended; `None`: it never had one, or nobody knows whether that has ended.
+    pub over: Option<Over>,
+}
+
+/// How the last owner of a VM has ended, by the arbiter's record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Over {
+    /// The owner's epoch.
+    pub epoch: u64,
+    /// How it has ended.
+    pub how: EndWord,
+    /// When the epoch was claimed, in nanoseconds since 1970 by the claimant's clock.
+    pub claimed_wall_ns: u64,
 }
 
 /// What the mind is told.

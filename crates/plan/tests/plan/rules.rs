@@ -650,6 +650,10 @@ fn a_guest_that_was_switched_off_stays_off_until_somebody_starts_it() {
         vm.desired.power = Power::Off { hard: true };
         vm.operation = begun(Kind::Stop);
         assert_eq!(decide(&vm).ended, Some(Outcome::Done));
+        vm.seen.ended = None;
+        assert_eq!(decide(&vm).ended, None, "nobody knows how it ended");
+        let late = decide_at(at(100 + 601), &vm, |_| {});
+        assert_eq!(failed(&late), ["tries"], "and it does not go on for ever");
     }
 }
 

@@ -1,0 +1,314 @@
+"""`Site`: three hosts with an agent each (`lib/place.py`), a VM with Redis that they keep protected, and
+whoever looks at it from outside.
+
+    with Site(program) as site:
+        ledger = site.shop()                  # the VM runs, is protected, and a client writes
+        site.owner().crash()
+        site.protected_again(...)
+        site.nothing_lost(ledger)
+        site.one_live_at_any_time()
+
+The witness at the switch and the arbiter's records are two accounts of who was live, by two that know nothing
+of each other: the hosts that have shown the guest must be the owners on record, in their order.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+from .bridged import Dhcp, Witness, is_part_in_order
+from .ledger import Ledger
+from .loopback import Loopback, LoopbackPlace, NoWitness, free_port
+from .namespaces import Network
+from .pair import LOCKSTEP, Failed, image
+from .place import Place
+
+HOSTS = ("a", "b", "c")
+VM, MAC, GUEST, REDIS = "shop", "52:54:00:4c:53:77", "10.99.0.200", 6379
+MEMORY = "256M"
+# A clone and a boot on a machine that is busy with other things as well.
+PROTECT_S, BOOT_S, SERVED_S = 90, 120, 20
+ETCD_PORT = 2379
+# The pair's failure detection; on a busy machine the default of 500 ms would be a test of the machine.
+TIMEOUT_MS = 1000
+
+
+@dataclasses.dataclass
+class Sides:
+    """Where a VM is, as its processes say."""
+
+    live: list
+    backups: list
+    is_protected: bool
+
+
+class Site:
+    """Options: `store` is `directory` or `etcd`; `far` hosts have a cable whose delay can be set.
+    `served`: each host reaches the shared storage by a file server of its own, which may fall silent."""
+
+    # Without root, on loopback; the same for all sites of a program.
+    is_local = False
+
+    def __init__(self, program=LOCKSTEP, store="directory", far=(), served=False, keep=False, vms=(VM,)):
+        self.program, self.store, self.vms = pathlib.Path(program).resolve(), store, vms
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="lsc-"))
+        self.served = served
+        self.storage, self.shared = self.directory / "storage", self.directory / "shared"
+        self.stack = contextlib.ExitStack()
+        if keep:
+            print(f"files are in {self.directory}", file=sys.stderr, flush=True)
+        else:
+            self.stack.callback(subprocess.run, ["rm", "-rf", self.directory])
+        for path in (self.storage, self.shared):
+            path.mkdir()
+        names = ["client", *HOSTS, "etcd"]
+        self.network = Loopback(names) if self.is_local else Network(names, far)
+        self.guest, self.net = (GUEST, REDIS), f"tap={VM}"
+        self.places, self.etcd, self.ledgers = {}, None, []
+
+    def __enter__(self):
+        try:
+            self._build()
+        except BaseException:
+            self.stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.stack.close()
+
+    def _build(self):
+        self.stack.enter_context(self.network)
+        for name in HOSTS:
+            wire = self.network.host(name)
+            kind = LoopbackPlace if self.is_local else Place
+            place = self.places[name] = kind(self, name, wire, self.directory / name)
+            place.build()
+            self.stack.callback(place.release)
+            self.stack.callback(place.crash)
+        self._surround()
+        self.stack.callback(self.witness.stop)
+        if self.store == "etcd":
+            self.start_etcd()
+            self.stack.callback(self.stop_etcd)
+        self._introduce()
+        for place in self.places.values():
+            place.start_agent()
+        self.until(lambda: self.hosts_ready() == len(HOSTS), 30, "the three agents do not see each other")
+
+    def _surround(self):
+        """What stands around the guest: its network, and who looks at it."""
+        if self.is_local:
+            self.witness, port, gateway = NoWitness(), free_port(), self.directory / "gateway"
+            self.guest, self.net = ("127.0.0.1", port), f"gateway={gateway}"
+            words = ["gateway", "--listen", gateway, "--forward", f"127.0.0.1:{port}-:{REDIS}"]
+            self.network.host("client").start([self.program, *words])
+            self.until(gateway.exists, 20, "the gateway did not start")
+            return
+        ports = {name: place.wire.port_of_switch for name, place in self.places.items()}
+        self.witness = Witness(self.network, ports, MAC)
+        dhcp = Dhcp(self.network.host("client"), {MAC: GUEST})
+        self.stack.callback(dhcp.stop)
+
+    def _introduce(self):
+        """`lockstep agent init` on each host, with the key of the first one."""
+        more = ["--etcd", f"http://{self.network.host('etcd').address}:{ETCD_PORT}"]
+        first = self.places[HOSTS[0]]
+        for place in self.places.values():
+            if place is not first:
+                (place.directory / "site.key").write_bytes((first.directory / "site.key").read_bytes())
+                (place.directory / "site.key").chmod(0o600)
+            files = ["--config", place.config, "--state-dir", place.state_dir, "--run-dir", place.run_dir]
+            where = ["--address", place.address, "--shared", place.shared, "--host", place.name]
+            words = [self.program, "agent", "init", *where, *files]
+            place.run([*words, *(more if self.store == "etcd" else [])])
+
+    # etcd, in a network of its own.
+
+    def start_etcd(self):
+        """Starts etcd, with what it had before."""
+        host = self.network.host("etcd")
+        url, peer = f"http://{host.address}:{ETCD_PORT}", f"http://{host.address}:2380"
+        with open(self.directory / "etcd.log", "ab") as log:
+            command = ["etcd", "--data-dir", self.directory / "etcd", "--listen-client-urls", url]
+            command += ["--advertise-client-urls", url, "--listen-peer-urls", peer]
+            command += ["--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"]
+            self.etcd = host.start(command, stdout=log, stderr=log)
+        self.until(self._etcd_answers, 30, "etcd did not start")
+
+    def _etcd_answers(self):
+        with contextlib.suppress(OSError):
+            self.network.host("client").connect(self.network.host("etcd").address, ETCD_PORT, 1).close()
+            return True
+
+    def stop_etcd(self):
+        """Kills etcd."""
+        self.etcd.kill()
+        self.etcd.wait()
+
+    # What is seen.
+
+    def until(self, is_so, seconds, sentence):
+        """Waits until something is so; how long that took, in seconds."""
+        begin = time.monotonic()
+        while not is_so():
+            if time.monotonic() > begin + seconds:
+                raise Failed(f"{sentence} (waited {seconds} s; {self.story()})")
+            time.sleep(0.1)
+        return time.monotonic() - begin
+
+    def hosts_ready(self):
+        """How many hosts the agent that sees fewest of them hears of."""
+        counts = []
+        for place in self.places.values():
+            if place.agent:
+                told = place.objects("hosts")
+                counts.append(sum(host.get("state") in ("ready", "draining") for host in told))
+        return min(counts, default=0)
+
+    def sides(self, vm=VM):
+        """Where a VM is, by what its processes say."""
+        told = [
+            (place, status)
+            for place in self.places.values()
+            for status in place.statuses()
+            if status["name"] == vm
+        ]
+        live = [(place, status) for place, status in told if status["role"] in ("solo", "primary")]
+        backups = [place for place, status in told if status["role"] == "backup"]
+        is_protected = len(live) == 1 and live[0][1]["protection"]["state"] == "protected"
+        return Sides([place for place, _ in live], backups, is_protected and len(backups) == 1)
+
+    def is_protected(self, vm=VM):
+        """Is it live on one host and has its backup on another?"""
+        sides = self.sides(vm)
+        return sides.is_protected and sides.live[0] is not sides.backups[0]
+
+    def owner(self, vm=VM):
+        """The host on which it is live."""
+        live = self.sides(vm).live
+        if len(live) != 1:
+            raise Failed(f"{vm} is live on {len(live)} hosts ({self.story()})")
+        return live[0]
+
+    def backup(self, vm=VM):
+        """The host of its backup."""
+        return self.sides(vm).backups[0]
+
+    def spare(self, vm=VM):
+        """The host that has nothing of it."""
+        sides = self.sides(vm)
+        return next(place for place in self.places.values() if place not in [*sides.live, *sides.backups])
+
+    def an_agent(self):
+        """A host whose agent runs."""
+        return next(place for place in self.places.values() if place.agent)
+
+    def owners_on_record(self, vm=VM):
+        """The hosts that have claimed the VM at the arbiter, in the order of the epochs."""
+        claims = sorted((self.storage / "arbiter").glob(f"{vm}.*.claim"))
+        # Each host has a directory of its own, in which its processes' signs of life are.
+        signs = [re.search(r"^sign (.*)$", claim.read_text(), re.MULTILINE)[1] for claim in claims]
+        hosts = [pathlib.Path(sign).relative_to(self.directory).parts[0] for sign in signs]
+        return [host for number, host in enumerate(hosts) if number == 0 or hosts[number - 1] != host]
+
+    def story(self):
+        """How all is, in one line, for whoever must find out why."""
+        parts = []
+        for place in self.places.values():
+            said = [
+                f"{status['role']}/{status['guest']}/{status['protection']['state']}@{status['epoch']}"
+                for status in place.statuses()
+            ]
+            parts.append(f"{place.name} {', '.join(said) or ('nothing' if place.is_on else 'off')}")
+        for place in self.places.values():
+            # Nobody but this test ends agents: one that is gone was killed from outside, or has crashed.
+            if place.agent and place.agent.poll() is not None:
+                parts.append(f"{place.name}'s agent has ended with {place.agent.returncode}")
+        agent = next((place for place in self.places.values() if place.agent), None)
+        if agent:
+            for vm in agent.objects("status"):
+                protection = vm.get("protection") or {}
+                reasons = [reason.get("sentence") for reason in protection.get("reasons", [])]
+                parts.append(f"{agent.name}'s agent: {protection.get('state')} {reasons}")
+        parts.append(f"owners on record {self.owners_on_record()}, shown by {self.witness.hosts()}")
+        return "; ".join(parts)
+
+    # The VM and its client.
+
+    def shop_toml(self):
+        """The settings of the VM."""
+        files = image(self.program)
+        lines = [f'{part} = "{files[part]}"' for part in ("kernel", "initrd", "firmware", "append")]
+        lines += [f'name = "{VM}"', f'memory = "{MEMORY}"', f'net = "{self.net}"', f'mac = "{MAC}"']
+        path = self.directory / f"{VM}.toml"
+        path.write_text("\n".join([*lines, f"timeout_ms = {TIMEOUT_MS}"]) + "\n")
+        return path
+
+    def shop(self, on="a"):
+        """The VM is created and started, and protected; a client that writes to it."""
+        place = self.places[on]
+        place.tell("create", self.shop_toml())
+        place.tell("start", VM, "--on", on, "--no-wait")
+        self.protected_again("after its start")
+        return self.client("after its start")
+
+    def client(self, what):
+        """A client on one connection that keeps a ledger of what was acknowledged."""
+        wire = self.network.host("client")
+        connected = []
+
+        def connects():
+            # Redis may not listen yet, or the guest have no address.
+            with contextlib.suppress(OSError):
+                connected.append(Ledger(wire, *self.guest))
+            return bool(connected)
+
+        self.until(connects, BOOT_S, f"{what}, nobody answers a client")
+        self.goes_on(connected[0], what)
+        return connected[0]
+
+    # What must hold.
+
+    def goes_on(self, ledger, what, writes=50, seconds=SERVED_S):
+        """A client's writes go on."""
+        if not ledger.wait_for(writes, seconds):
+            raise Failed(
+                f"{what}, a client had no {writes} more answers within {seconds} s "
+                f"({ledger.error or 'it waits'}; {self.story()})"
+            )
+
+    def protected_again(self, what, seconds=PROTECT_S):
+        """The VM is protected, within so many seconds; how long it took."""
+        return self.until(self.is_protected, seconds, f"{what}, {VM} is not protected")
+
+    def one_live_at_any_time(self, vm=VM):
+        """Who has shown the guest are the owners on record, in their order; and one alone is live now."""
+        shown, owners = self.witness.hosts(), self.owners_on_record(vm)
+        if not shown and not self.is_local:
+            raise Failed("the witness at the switch has seen no frame of the guest")
+        if not is_part_in_order(shown, owners):
+            raise Failed(f"the guest was shown by {self.witness.story()}, but its owners were {owners}")
+        self.owner(vm)
+
+    def nothing_lost(self, ledger):
+        """All that was acknowledged is read back on the client's first connection; how many writes that
+        were."""
+        if sentence := ledger.verdict():
+            raise Failed(f"{sentence} ({self.story()})")
+        return len(ledger.acknowledged)
+
+    def holds(self, ledger, what):
+        """All that must hold after a fault is over; the figures."""
+        took = self.protected_again(what)
+        self.goes_on(ledger, what)
+        writes = self.nothing_lost(ledger)
+        self.one_live_at_any_time()
+        return (
+            f"protected again after {took:.1f} s, {writes} writes, shown by {' '.join(self.witness.hosts())}"
+        )
