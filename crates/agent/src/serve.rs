@@ -309,10 +309,12 @@ fn follow(process: &Found, followed: &Arc<Mutex<BTreeSet<String>>>, tell: &Sende
                 let _ = tell.send(Told::Happened(Box::new(line)));
             }
         });
-        if ended.is_err() {
-            std::thread::sleep(LOOK_EVERY);
-            lock(&heard).remove(&key);
+        if let Err(error) = ended {
+            tracing::debug!("{error}");
         }
+        // By then the socket of a process that has ended is gone; another one is heard anew.
+        std::thread::sleep(LOOK_EVERY);
+        lock(&heard).remove(&key);
     });
     if thread.is_err() {
         lock(followed).remove(&name);
