@@ -10,8 +10,9 @@ more, so that a write that was lost or done twice is seen at once.
 
 A round: wait until every VM is protected, kill a host that runs at least one of them, wait until every VM is
 protected on the two hosts that are left, start the dead host's agent again. Sampled after each round are
-memory and descriptors of the agents that live, of the gateway and of the VMs' processes. Several runs may be
-added up. Exit code 1 and one sentence at the first fault.
+memory and descriptors of the agents that live, of the gateway and of the VMs' processes. Ctrl-C ends it after
+the round, with the figures so far; several runs may be added up. Exit code 1 and one sentence at the first
+fault.
 """
 
 import argparse
@@ -233,7 +234,9 @@ def connect(port, name):
 def soak(site, clients, options):
     """Kills hosts until so many failovers have been seen; gives the figures."""
     chance, failovers, again, samples = random.Random(options.seed), 0, [], []
-    while failovers < options.failovers:
+    stopped = threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: stopped.set())
+    while failovers < options.failovers and not stopped.is_set():
         vms = site.await_protected(HOSTS, clients)
         victims = sorted({vm["primary"]["host"] for vm in vms})
         victim = chance.choice(victims)
