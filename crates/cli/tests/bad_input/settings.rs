@@ -139,10 +139,7 @@ fn commands_of_other_systems_are_answered_with_what_there_is_instead() {
     let output = lockstep(&["ps"]);
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{text}");
-    assert_contains(
-        &text,
-        &["lockstep: this version has no `ps`", "`lockstep status`"],
-    );
+    assert_contains(&text, &["lockstep: there is no `ps`", "`lockstep status`"]);
     let text = String::from_utf8(lockstep(&["rum"]).stderr).unwrap();
     assert_contains(&text, &["unrecognized subcommand", "'run'"]);
 }
