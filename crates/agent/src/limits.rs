@@ -20,8 +20,6 @@ pub const RESERVATION: Duration = Duration::from_secs(30);
 pub const LISTEN_PATIENCE: Duration = Duration::from_secs(5);
 /// Pause between two looks at whether a process waits for a VM.
 pub const LISTEN_LOOK: Duration = Duration::from_millis(10);
-/// A clone that an order has begun is waited for as long as this, before its order counts as without answer.
-pub const CLONE_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 /// A watch of the store ends this often without news, to look whether the agent ends.
 pub const STORE_WATCH: Duration = Duration::from_secs(2);
 /// Pause before a store that is away is asked again.
@@ -42,20 +40,14 @@ pub const REQUEST_BYTES_MAX: usize = 256 << 10;
 pub const ANSWER_BYTES_MAX: usize = 4 << 20;
 /// Connections to the agent at once; further ones wait.
 pub const CONNECTIONS_MAX: usize = 256;
-/// Orders that wait for the mind; a request beyond them is refused as busy.
-pub const ORDERS_MAX: usize = 64;
 /// Happenings of a host's VMs that are kept for whoever asks.
 pub const EVENTS_KEPT: usize = 4_096;
-/// Operations that have ended, of each VM the last one, are shown for this long.
-pub const OPERATION_SHOWN: Span = Span::from_ms(7 * 24 * 3_600_000);
 /// Bytes of a comment that somebody gives.
 pub const COMMENT_BYTES_MAX: usize = 1_000;
 /// Files of last words that are kept of each VM.
 pub const LOGS_KEPT: usize = 8;
 /// Bytes of the last words of a process that are read.
 pub const LAST_WORDS_BYTES: u64 = 4 << 10;
-/// Steps of the loop by which a host is measured.
-pub const MEASURE_STEPS: u64 = 50_000_000;
 /// A process that is tried writes its figures this often, in milliseconds.
 pub const TRIAL_FIGURES_EVERY_MS: u64 = 100;
 /// Bytes of the file of happenings, after which a new one is begun; the one before is kept beside it.

@@ -28,6 +28,7 @@ mod fits;
 mod gateway;
 mod help;
 mod image;
+mod line;
 mod log;
 mod manual;
 mod output;

@@ -34,7 +34,7 @@ pub use place::Place;
 pub use protocol::{Answer, Request, RequestId, Response, Verb, line};
 pub use snapshot::{Hook, Part, Taken, snapshot};
 pub use status::{Cloning, Observed, Status};
-pub use text::{detail, list, sign};
+pub use text::{detail, list, sign, since, table};
 pub use verbs::{
     PATIENCE, Protecting, VerbError, await_role, events, failover, patience, pause, process, protect, reset,
     stop, unprotect,

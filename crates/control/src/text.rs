@@ -45,7 +45,8 @@ fn role(role: Option<RoleWord>) -> &'static str {
 }
 
 /// For how long something has been, up to `now`; both in nanoseconds since 1970.
-fn since(wall_ns: u64, now_ns: u64) -> String {
+#[must_use]
+pub fn since(wall_ns: u64, now_ns: u64) -> String {
     match wall_ns {
         0 => "-".into(),
         _ => amount::lasted(Span(now_ns.saturating_sub(wall_ns))),
@@ -73,9 +74,19 @@ pub fn list(all: &[Status], utf8: bool) -> String {
             since(status.protection.since_wall_ns, status.observed.wall_ns),
         ]
     };
-    let rows: Vec<[String; 8]> = all.iter().map(row).collect();
+    let below = |status: &Status| {
+        let reasons = status.protection.reasons.iter();
+        reasons.map(|reason| reason.sentence.clone()).collect()
+    };
+    let rows = all.iter().map(|status| (row(status), below(status)));
+    table(head, &rows.collect::<Vec<_>>())
+}
+
+/// A table: its head, and its rows, each with sentences that stand on lines of their own below it.
+#[must_use]
+pub fn table<const N: usize>(head: [&str; N], rows: &[([String; N], Vec<String>)]) -> String {
     let mut widths = head.map(str::len);
-    for row in &rows {
+    for (row, _) in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
@@ -86,9 +97,11 @@ pub fn list(all: &[Status], utf8: bool) -> String {
         line.join("  ").trim_end().to_owned() + "\n"
     };
     let mut text = laid(&head.map(str::to_owned));
-    for (row, status) in rows.iter().zip(all) {
+    for (row, below) in rows {
         text += &laid(row);
-        text += &why(status);
+        for sentence in below {
+            text += &format!("      {sentence}\n");
+        }
     }
     text
 }

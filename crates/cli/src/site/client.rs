@@ -1,6 +1,5 @@
 //! `Site`: this host's agent, as the commands call it.
 
-use std::io::IsTerminal;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,11 +8,12 @@ use agent::Problem;
 use agent::client::{Answer, CallError, Question, Where, ask};
 use agent::types::{ChangeObject, OperationObject, OperationState, VmObject};
 use anyhow::Result;
-use os::signals::Signals;
 use replica::VmName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::line::Line;
+use crate::screen::Screen;
 use crate::spec;
 
 /// The variable that says where the agent is called.
@@ -189,7 +189,7 @@ impl Site {
                 line.clear();
                 return Ok(Waited::TimeIsOver);
             }
-            if !line.show(&format!("{} {}: {shown}", operation.kind, operation.vm)) {
+            if !line.show(&fitting(&format!("{} {}: {shown}", operation.kind, operation.vm))) {
                 line.clear();
                 return Ok(Waited::Stopped);
             }
@@ -220,7 +220,8 @@ impl Site {
                 .iter()
                 .map(|reason| reason.sentence.as_str());
             let reasons = reasons.collect::<Vec<_>>().join("; ");
-            if !line.show(&format!("{vm} is {}: {reasons}", seen.protection.state.as_str())) {
+            let shown = format!("{vm} is {}: {reasons}", seen.protection.state.as_str());
+            if !line.show(&fitting(&shown)) {
                 line.clear();
                 return Ok(None);
             }
@@ -239,33 +240,8 @@ fn read<T: DeserializeOwned>(answer: Answer) -> Result<T, SiteError> {
     }
 }
 
-/// A line of the terminal that says what is waited for.
-struct Line {
-    signals: Signals,
-    is_terminal: bool,
-}
-
-impl Line {
-    fn begin() -> std::io::Result<Line> {
-        Ok(Line {
-            signals: Signals::catch()?,
-            is_terminal: std::io::stderr().is_terminal(),
-        })
-    }
-
-    /// Shows this; false: the user wants to wait no more.
-    fn show(&mut self, text: &str) -> bool {
-        if self.is_terminal {
-            let width = crate::screen::Screen::of_stdout().width.saturating_sub(1);
-            let text: String = text.chars().take(width).collect();
-            os::stderr::write_text(format_args!("\r\x1b[K{text}"));
-        }
-        self.signals.take() == 0
-    }
-
-    fn clear(&self) {
-        if self.is_terminal {
-            os::stderr::write_text(format_args!("\r\x1b[K"));
-        }
-    }
+/// As much of a text as fits on a line of the terminal.
+fn fitting(text: &str) -> String {
+    let width = Screen::of_stdout().width.saturating_sub(1);
+    text.chars().take(width).collect()
 }

@@ -2,49 +2,11 @@
 //! for programs, which read JSON; the words may change.
 
 use agent::types::{HostObject, OperationObject, SiteObject, VerdictObject, VmObject};
-use replica::Span;
+use control::{since, table};
 use report::{GuestWord, StateWord, amount};
-
-/// A table: its head, its rows, and lines below each row.
-struct Table<const N: usize> {
-    head: [&'static str; N],
-    rows: Vec<([String; N], Vec<String>)>,
-}
-
-impl<const N: usize> Table<N> {
-    fn laid(&self) -> String {
-        let mut widths = self.head.map(str::len);
-        for (row, _) in &self.rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
-            }
-        }
-        let line = |cells: &[String]| {
-            let cells = cells.iter().zip(widths);
-            let line: Vec<String> = cells.map(|(cell, width)| format!("{cell:width$}")).collect();
-            line.join("  ").trim_end().to_owned() + "\n"
-        };
-        let mut text = line(&self.head.map(str::to_owned));
-        for (row, below) in &self.rows {
-            text += &line(row);
-            for sentence in below {
-                text += &format!("      {sentence}\n");
-            }
-        }
-        text
-    }
-}
 
 fn or_dash(text: Option<String>) -> String {
     text.unwrap_or_else(|| "-".into())
-}
-
-/// For how long something has been, up to now.
-fn since(wall_ns: u64, now_ns: u64) -> String {
-    match wall_ns {
-        0 => "-".into(),
-        _ => amount::lasted(Span(now_ns.saturating_sub(wall_ns))),
-    }
 }
 
 /// The state with its sign, and a mark if something is not as it should be though the VM goes on.
@@ -104,20 +66,17 @@ pub fn vms(all: &[VmObject], utf8: bool, now_ns: u64) -> String {
         let reasons = vm.protection.reasons.iter().map(|reason| reason.sentence.clone());
         (cells, reasons.collect())
     });
-    let table = Table {
-        head: [
-            "VM",
-            "GUEST",
-            "PROTECTION",
-            "PRIMARY",
-            "BACKUP",
-            "LAG",
-            "LOG",
-            "SINCE",
-        ],
-        rows: rows.collect(),
-    };
-    table.laid()
+    let head = [
+        "VM",
+        "GUEST",
+        "PROTECTION",
+        "PRIMARY",
+        "BACKUP",
+        "LAG",
+        "LOG",
+        "SINCE",
+    ];
+    table(head, &rows.collect::<Vec<_>>())
 }
 
 /// All that people want to know of one VM.
@@ -217,20 +176,17 @@ pub fn hosts(all: &[HostObject]) -> String {
         ];
         (cells, drained)
     });
-    let table = Table {
-        head: [
-            "HOST",
-            "STATE",
-            "HEARD",
-            "FREE",
-            "MEMORY",
-            "PRIMARIES",
-            "BACKUPS",
-            "VERSION",
-        ],
-        rows: rows.collect(),
-    };
-    table.laid()
+    let head = [
+        "HOST",
+        "STATE",
+        "HEARD",
+        "FREE",
+        "MEMORY",
+        "PRIMARIES",
+        "BACKUPS",
+        "VERSION",
+    ];
+    table(head, &rows.collect::<Vec<_>>())
 }
 
 /// How each host is judged for a VM's backup.

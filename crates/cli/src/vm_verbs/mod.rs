@@ -5,7 +5,6 @@
 //! Nothing here knows what a VM is made of, and nothing but the process itself is asked: what is printed is
 //! what the process has said just now.
 
-mod line;
 mod snapshot;
 
 use std::io::{IsTerminal, Write};
@@ -21,10 +20,10 @@ use crate::args::{
     BackupOfArgs, EventsOfArgs, NameArgs, OrderArgs, ProtectArgs, ProtectionCommand, StatusArgs, StopArgs,
 };
 use crate::args::{DeleteArgs, Patience};
+use crate::line::Line;
 use crate::screen::Screen;
 use crate::site::{self, Site};
 use crate::{spec, usage, values};
-use line::Line;
 pub use snapshot::snapshot;
 
 /// Exit code: not all is as it is wanted.

@@ -8,9 +8,9 @@ use control::{Hook, Taken, VerbError};
 use report::amount;
 use serde::Serialize;
 
-use super::line::Line;
 use crate::args::SnapshotArgs;
 use crate::draft::Draft;
+use crate::line::Line;
 use crate::spec;
 
 /// Takes a snapshot of a VM that runs.
