@@ -9,12 +9,13 @@
 //! Map, from below: `limits` has all bounds; `config` is the file; `identity` is how agents know each other;
 //! `records` is what stands in the store, `known` what was read of it, `keeper` the store itself; `processes`
 //! are those of this host; `facts` is what agents tell each other, `sight` makes of it what the planner looks
-//! at; `client` calls agents; `happenings` is what has happened; `mind` looks, decides and acts, and gives a
-//! `scene` of what it sees; `wishes` are the changes that people make; `api` answers them; `serve` is all of
-//! it together.
+//! at; `client` calls agents, and `asking` does so for commands; `happenings` is what has happened; `mind`
+//! looks, decides and acts, and gives a `scene` of what it sees; `wishes` are the changes that people make;
+//! `api` answers them; `serve` is all of it together.
 #![forbid(unsafe_code)]
 
 mod api;
+mod asking;
 pub mod client;
 mod config;
 mod facts;
@@ -34,6 +35,7 @@ mod wishes;
 use std::path::PathBuf;
 
 pub use api::{problem::Problem, types};
+pub use asking::{Agent, AskError};
 pub use config::{Config, ConfigError, DirectoryConfig};
 pub use identity::IdentityError;
 pub use keeper::create as create_store;

@@ -5,20 +5,8 @@
 //! the VM answers, 124 the time is over. Nothing below this crate reads arguments or the
 //! environment.
 
-/// Writes a line to the standard error. Waits for no reader: a VM neither stands nor ends because nobody
-/// reads.
-macro_rules! tell {
-    ($($text:tt)*) => {
-        os::stderr::tell(format_args!($($text)*))
-    };
-}
-
-/// Prints a line to the standard output; see [`output::write_line`].
-macro_rules! say {
-    ($($text:tt)*) => {
-        $crate::output::write_line(format_args!($($text)*))
-    };
-}
+#[macro_use]
+extern crate terminal;
 
 mod agent;
 mod args;
@@ -28,13 +16,10 @@ mod fits;
 mod gateway;
 mod help;
 mod image;
-mod line;
 mod log;
 mod manual;
-mod output;
 mod release;
 mod replay;
-mod screen;
 mod site;
 mod spec;
 mod usage;
@@ -49,13 +34,13 @@ mod watching;
 use std::io::Write;
 use std::process::ExitCode;
 
+use ::agent::AskError;
 use anyhow::Result;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches};
 use control::VerbError;
 
 use args::{Cli, Command};
-use site::SiteError;
 
 /// Whether the error is that our reader has gone, so that there is nobody to tell.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -109,7 +94,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     match (error.is::<usage::Usage>(), is_refusal) {
         (true, _) => 2,
         (_, true) => 4,
-        _ => match error.downcast_ref::<SiteError>() {
+        _ => match error.downcast_ref::<AskError>() {
             Some(error) => error.exit_code(),
             None => error.downcast_ref().map_or(1, VerbError::exit_code),
         },
@@ -151,7 +136,7 @@ fn run(command: Command) -> Result<ExitCode> {
         os::stderr::open();
     }
     match command {
-        Command::Demo(args) => return demo::run(&args),
+        Command::Demo(args) => return demo::run(args),
         Command::Run(args) => return vm::run(&args),
         Command::Record(args) => return vm::record(&args),
         Command::Replay(args) => replay::run(&args)?,

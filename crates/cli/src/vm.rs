@@ -26,7 +26,7 @@ use crate::args::{
 };
 use crate::vm_file::VmFile;
 use crate::watching::Watching;
-use crate::{fits, output, spec, usage};
+use crate::{fits, spec, usage};
 
 /// Time between two sentences about a backup that does not answer.
 const CALLING_EVERY: Duration = Duration::from_secs(5);
@@ -173,7 +173,7 @@ fn attend(listen: &str, wait: Option<Duration>, args: &PairArgs) -> Result<ExitC
     let mut waits = spec::attend(listen, &ours, images).map_err(usage::mark)?;
     waits.patience = wait.map(|wait| Span(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)));
     if args.result.json && spec::vm(&ours)?.serial == ConsoleSpec::Stdio {
-        output::divert()?;
+        terminal::divert()?;
     }
     let mut consider = |hello: &Hello| {
         let (mut vm, pair) =
@@ -226,7 +226,7 @@ fn begin_half(args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
 /// result if a program reads that, and warns of a guest that cannot get far.
 fn begin(vm: &VmSpec, json: bool) -> Result<()> {
     if json && vm.serial == ConsoleSpec::Stdio {
-        output::divert()?;
+        terminal::divert()?;
     }
     if vm.kernel.is_some() && vm.initrd.is_none() && vm.disks.is_empty() {
         tell!(

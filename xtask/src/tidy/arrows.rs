@@ -46,11 +46,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("rehearsal", &[]),
     ("image", &["rehearsal"]),
+    ("terminal", &["os", "replica"]),
+    (
+        "demo",
+        &["agent", "control", "image", "link", "os", "report", "terminal"],
+    ),
     (
         "cli",
         &[
-            "agent", "arbiter", "cable", "console", "control", "gateway", "host", "image", "link", "os",
-            "ports", "profile", "report", "replica", "machine", "hart",
+            "agent", "arbiter", "cable", "console", "control", "demo", "gateway", "host", "image", "link",
+            "os", "ports", "profile", "report", "terminal", "replica", "machine", "hart",
         ],
     ),
     ("isa-programs", &[]),

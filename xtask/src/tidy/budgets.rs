@@ -21,6 +21,7 @@ const BUDGETS: &[(&str, usize)] = &[
     ("cable", 1_000),
     ("console", 1_500),
     ("control", 2_000),
+    ("demo", 3_300),
     ("gateway", 7_000),
     ("health", 500),
     ("host", 5_100),
@@ -33,7 +34,8 @@ const BUDGETS: &[(&str, usize)] = &[
     ("rehearsal", 3_500),
     ("report", 2_100),
     ("sim", 7_500),
-    ("cli", 7_600),
+    ("terminal", 300),
+    ("cli", 6_000),
 ];
 
 pub fn check(files: &[File], findings: &mut Vec<Finding>) {

@@ -1,30 +1,9 @@
 //! What `lockstep demo` takes.
 
-use clap::{Args, ValueEnum};
+use ::demo::{DirectoryKind, Kill};
+use clap::Args;
 
 use crate::values;
-
-/// What the demo does to the pair.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Kill {
-    /// SIGKILL the primary
-    Primary,
-    /// SIGKILL the backup
-    Backup,
-    /// SIGSTOP the primary for three timeouts, then SIGCONT
-    Stall,
-    /// Nothing is killed
-    None,
-}
-
-/// Where the hosts of the demo's site keep what people want of the VM.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DirectoryKind {
-    /// In a directory that all hosts share
-    Shared,
-    /// In an etcd server, which the demo starts
-    Etcd,
-}
 
 #[derive(Args)]
 pub struct DemoArgs {

@@ -18,8 +18,8 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, Args, Parser, Subcommand};
 
+pub use self::demo::DemoArgs;
 pub use agent::{AgentCommand, AgentRunArgs, InitArgs};
-pub use demo::{DemoArgs, DirectoryKind, Kill};
 pub use gateway::GatewayArgs;
 pub use machine::{Engine, EngineArgs, PanicPolicy, SlowArgs, SlowPolicy, VmArgs};
 pub use process::{EventsArgs, OriginArgs, ProfileArgs, SandboxArgs};

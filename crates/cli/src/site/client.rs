@@ -4,22 +4,20 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use agent::Problem;
-use agent::client::{Answer, CallError, Question, Where, ask};
+use agent::client::CallError;
 use agent::types::{ChangeObject, OperationObject, OperationState, VmObject};
+use agent::{Agent, AskError};
 use anyhow::Result;
 use replica::VmName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::line::Line;
-use crate::screen::Screen;
 use crate::spec;
+use terminal::Line;
+use terminal::Screen;
 
 /// The variable that says where the agent is called.
 const VARIABLE: &str = "LOCKSTEP_HOST";
-/// The agent has this long to answer.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Pause between two looks at how far something is.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// An operation that was begun has this long to be seen by the agent.
@@ -27,23 +25,7 @@ const SEEN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// This host's agent.
 pub struct Site {
-    to: Where,
-}
-
-/// Why the agent has not done what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum SiteError {
-    /// It says why itself.
-    #[error("{}", told(.0))]
-    Problem(Problem),
-    /// It gives no answer.
-    #[error(transparent)]
-    Call(#[from] CallError),
-    /// Its answer is of another version of this program.
-    #[error(
-        "the agent gives an answer that this program does not know ({0}); use the program of its release"
-    )]
-    Unknown(serde_json::Error),
+    agent: Agent,
 }
 
 /// How the waiting for an operation has ended.
@@ -56,52 +38,25 @@ pub enum Waited {
     Stopped,
 }
 
-impl SiteError {
-    /// The exit code of a command that has met it.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            SiteError::Problem(problem) => problem.exit_code(),
-            SiteError::Call(_) => 5,
-            SiteError::Unknown(_) => 1,
-        }
-    }
-}
-
-/// A problem with each of its reasons on a line of its own.
-fn told(problem: &Problem) -> String {
-    let reasons = problem
-        .reasons
-        .iter()
-        .map(|reason| format!("\n      {}", reason.sentence));
-    problem.detail.clone() + &reasons.collect::<String>()
-}
-
 impl Site {
     /// The agent that the environment names, or else that of this host, if one answers there.
     ///
     /// # Errors
     /// The environment names one that does not answer.
-    pub fn here() -> Result<Option<Site>, SiteError> {
+    pub fn here() -> Result<Option<Site>, AskError> {
         let named = std::env::var(VARIABLE).ok().filter(|text| !text.is_empty());
         let socket = match &named {
             Some(text) => PathBuf::from(text.strip_prefix("unix:").unwrap_or(text)),
             None => spec::local_directory().join("agent.sock"),
         };
-        let to = Where::Socket(socket.clone());
+        let agent = Agent::at(socket.clone());
         match UnixStream::connect(&socket) {
-            Ok(_) => Ok(Some(Site { to })),
+            Ok(_) => Ok(Some(Site { agent })),
             Err(_) if named.is_none() => Ok(None),
-            Err(error) => Err(SiteError::Call(CallError::Nobody {
-                place: to.place(),
+            Err(error) => Err(AskError::Call(CallError::Nobody {
+                place: agent.place(),
                 reason: error.to_string(),
             })),
-        }
-    }
-
-    /// The agent whose socket this is.
-    pub fn at(socket: PathBuf) -> Site {
-        Site {
-            to: Where::Socket(socket),
         }
     }
 
@@ -109,9 +64,9 @@ impl Site {
     ///
     /// # Errors
     /// None answers.
-    pub fn needed() -> Result<Site, SiteError> {
+    pub fn needed() -> Result<Site, AskError> {
         Site::here()?.ok_or_else(|| {
-            SiteError::Call(CallError::Nobody {
+            AskError::Call(CallError::Nobody {
                 place: spec::local_directory().join("agent.sock").display().to_string(),
                 reason: "`lockstep agent run` starts one".into(),
             })
@@ -122,42 +77,35 @@ impl Site {
     ///
     /// # Errors
     /// It gives no answer.
-    pub fn of(vm: &VmName) -> Result<Option<Site>, SiteError> {
+    pub fn of(vm: &VmName) -> Result<Option<Site>, AskError> {
         let Some(site) = Site::here()? else {
             return Ok(None);
         };
         match site.vm(vm) {
             Ok(_) => Ok(Some(site)),
-            Err(SiteError::Problem(problem)) if problem.code == "no-vm" => Ok(None),
+            Err(AskError::Problem(problem)) if problem.code == "no-vm" => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     /// How a VM is.
-    pub fn vm(&self, vm: &VmName) -> Result<VmObject, SiteError> {
+    pub fn vm(&self, vm: &VmName) -> Result<VmObject, AskError> {
         self.get(&format!("/v1/vms/{vm}"))
     }
 
     /// How a VM is by news that is younger than this question.
-    pub fn fresh_vm(&self, vm: &VmName) -> Result<VmObject, SiteError> {
+    pub fn fresh_vm(&self, vm: &VmName) -> Result<VmObject, AskError> {
         self.get(&format!("/v1/vms/{vm}?fresh=true"))
     }
 
     /// Asks for an object.
-    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, SiteError> {
-        read(ask(&self.to, &Question::get(path), PATIENCE)?)
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AskError> {
+        self.agent.get(path)
     }
 
-    /// Has something changed. The request has a number, so what asks it again does nothing twice.
-    pub fn change(&self, method: &str, path: &str, body: &impl Serialize) -> Result<ChangeObject, SiteError> {
-        let question = Question {
-            // Only methods that this program names come here.
-            method: method.parse().unwrap_or_default(),
-            path: path.to_owned(),
-            body: Some(serde_json::to_vec(body).map_err(SiteError::Unknown)?),
-            key: Some(format!("{:032x}", os::entropy::random_u128())),
-        };
-        read(ask(&self.to, &question, PATIENCE)?)
+    /// Has something changed.
+    pub fn change(&self, method: &str, path: &str, body: &impl Serialize) -> Result<ChangeObject, AskError> {
+        self.agent.change(method, path, body)
     }
 
     /// Waits until an operation has ended, but at most for `patience`. Meanwhile a terminal shows what it
@@ -167,7 +115,7 @@ impl Site {
         let began = Instant::now();
         let mut line = Line::begin()?;
         loop {
-            let seen: Result<OperationObject, SiteError> = self.get(&path);
+            let seen: Result<OperationObject, AskError> = self.get(&path);
             let shown = match seen {
                 Ok(seen) if seen.state != OperationState::Running => {
                     line.clear();
@@ -178,7 +126,7 @@ impl Site {
                     reasons.collect::<Vec<_>>().join("; ")
                 }
                 // It was begun just now.
-                Err(SiteError::Problem(problem))
+                Err(AskError::Problem(problem))
                     if problem.code == "no-operation" && began.elapsed() < SEEN_PATIENCE =>
                 {
                     String::new()
@@ -227,16 +175,6 @@ impl Site {
             }
             std::thread::sleep(LOOK_EVERY);
         }
-    }
-}
-
-fn read<T: DeserializeOwned>(answer: Answer) -> Result<T, SiteError> {
-    if answer.is_good() {
-        return serde_json::from_slice(&answer.body).map_err(SiteError::Unknown);
-    }
-    match serde_json::from_slice(&answer.body) {
-        Ok(problem) => Err(SiteError::Problem(problem)),
-        Err(error) => Err(SiteError::Unknown(error)),
     }
 }
 

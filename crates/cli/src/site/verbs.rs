@@ -17,9 +17,9 @@ use serde_json::json;
 use super::client::{Site, Waited};
 use super::text;
 use crate::args::{CheckArgs, CreateArgs, DrainArgs, MoveArgs, Patience, StartVmArgs, WaitArgs, Wanted};
-use crate::screen::Screen;
 use crate::usage;
 use crate::vm_file::VmFile;
+use terminal::Screen;
 
 /// Exit code: not all is as it is wanted.
 const NOT_AS_WANTED: u8 = 3;

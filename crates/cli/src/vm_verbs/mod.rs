@@ -20,11 +20,11 @@ use crate::args::{
     BackupOfArgs, EventsOfArgs, NameArgs, OrderArgs, ProtectArgs, ProtectionCommand, StatusArgs, StopArgs,
 };
 use crate::args::{DeleteArgs, Patience};
-use crate::line::Line;
-use crate::screen::Screen;
 use crate::site::{self, Site};
 use crate::{spec, usage, values};
 pub use snapshot::snapshot;
+use terminal::Line;
+use terminal::Screen;
 
 /// Exit code: not all is as it is wanted.
 const NOT_AS_WANTED: u8 = 3;

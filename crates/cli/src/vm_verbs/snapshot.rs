@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use crate::args::SnapshotArgs;
 use crate::draft::Draft;
-use crate::line::Line;
 use crate::spec;
+use terminal::Line;
 
 /// Takes a snapshot of a VM that runs.
 pub fn snapshot(args: &SnapshotArgs) -> Result<ExitCode> {

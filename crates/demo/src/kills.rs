@@ -13,7 +13,7 @@ use super::live::Live;
 use super::load::Load;
 use super::pair::{Half, Pair};
 use super::process::END_PATIENCE;
-use crate::args::{DemoArgs, Kill};
+use crate::options::{Kill, Options};
 
 /// Timeouts for which `--kill stall` stops the primary.
 const STALL_TIMEOUTS: u32 = 3;
@@ -40,7 +40,7 @@ pub struct Survived {
 
 /// What is needed for kills under load.
 pub struct Kills<'a> {
-    pub args: &'a DemoArgs,
+    pub args: &'a Options,
     pub pair: &'a mut Pair,
     pub load: &'a Load,
     pub live: &'a mut Live,
@@ -79,7 +79,7 @@ impl Kills<'_> {
         };
         // Before the kill, and long before: a status is given again for a while, and `protect` must not get
         // one of when the VM had a backup.
-        let control = survivor.control()?;
+        let control = survivor.control(&self.args.sockets)?;
         self.wait(due.max(self.load.time() + PROTECTED_MIN))?;
         let (mut lost, mut spare) = self.pair.replace(kill)?;
         let mut survived = Survived {
@@ -101,7 +101,7 @@ impl Kills<'_> {
             spare = self.pair.replace(Kill::Backup)?.1;
         }
         // It hears later than its primary that it is the backup.
-        let backup = self.pair.backup.control()?;
+        let backup = self.pair.backup.control(&self.args.sockets)?;
         self.await_role(&backup, RoleWord::Backup, survived.killed_ns)?;
         survived.backup = self.pair.backup.process.id();
         let took = (self.load.time() - survived.killed).as_millis();

@@ -18,24 +18,24 @@ mod table;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use image::Appliance;
 use report::History;
+use terminal::say;
 
 use super::live::Live;
-use crate::args::DemoArgs;
-use crate::screen::Screen;
+use crate::options::Options;
 use course::Course;
 use site::Site;
 use table::Table;
+use terminal::Screen;
 
 /// Runs the demo. Exit code 1 if anything was lost, wrong, reset or diverged.
-pub fn show(args: &DemoArgs) -> Result<ExitCode> {
-    // Before the namespaces: an image is made of what the network gives.
-    let image = crate::image::appliance(&::image::ApplianceOptions::default())?;
+pub fn show(image: &Appliance, args: &Options) -> Result<ExitCode> {
     if args.netns && !args.is_within {
         network::enter()?;
     }
     let mut live = Live::new(args.json)?;
-    let mut site = Site::start(&image, args, &mut live)?;
+    let mut site = Site::start(image, args, &mut live)?;
     if args.keep {
         live.complain(&format!("the demo's files are in {}", site.directory().display()));
     }

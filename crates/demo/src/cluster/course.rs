@@ -9,13 +9,13 @@ use report::{Figures, StateWord};
 use serde_json::json;
 
 use super::site::{NAMES, Site};
-use crate::args::DemoArgs;
-use crate::demo::figures::Loaded;
-use crate::demo::kills::Survived;
-use crate::demo::live::{Live, TICK};
-use crate::demo::load::Load;
-use crate::demo::pair::BOOT_PATIENCE;
-use crate::demo::process::END_PATIENCE;
+use crate::figures::Loaded;
+use crate::kills::Survived;
+use crate::live::{Live, TICK};
+use crate::load::Load;
+use crate::options::Options;
+use crate::pair::BOOT_PATIENCE;
+use crate::process::END_PATIENCE;
 
 /// Time that may pass until the VM is protected again.
 const PROTECT_PATIENCE: Duration = Duration::from_secs(300);
@@ -79,7 +79,7 @@ pub struct Lived {
 
 /// What is needed for it.
 pub struct Course<'a> {
-    args: &'a DemoArgs,
+    args: &'a Options,
     site: &'a mut Site,
     live: &'a mut Live,
     /// `None`: the client does not write yet.
@@ -98,7 +98,7 @@ struct Paired {
 
 impl Course<'_> {
     /// What can be done with a site that has begun.
-    pub fn new<'a>(args: &'a DemoArgs, site: &'a mut Site, live: &'a mut Live) -> Course<'a> {
+    pub fn new<'a>(args: &'a Options, site: &'a mut Site, live: &'a mut Live) -> Course<'a> {
         Course {
             args,
             site,

@@ -11,7 +11,7 @@ use report::{Figures, RoleWord, amount};
 
 use super::client::{Client, Course, Seen};
 use super::live::{Live, TICK};
-use crate::args::DemoArgs;
+use crate::options::Options;
 
 /// The clients at work.
 pub struct Load {
@@ -23,7 +23,7 @@ pub struct Load {
 
 impl Load {
     /// Starts the clients; each reports when it has verified its writes.
-    pub fn begin(redis: SocketAddr, args: &DemoArgs) -> Load {
+    pub fn begin(redis: SocketAddr, args: &Options) -> Load {
         let (sender, clients) = channel();
         let (began, course) = (Instant::now(), Arc::new(Course::default()));
         for id in 0..args.clients {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::demo::live::{Live, TICK};
+use crate::live::{Live, TICK};
 
 /// Runs etcd until the demo's end of the pipe closes, which is when the demo ends.
 const KEEPER: &str = "\"$@\" & pid=$!; read _; kill -9 $pid; wait";

@@ -9,11 +9,11 @@ use serde::Serialize;
 
 use super::course::{Lived, Place, Step, What, name, sentence};
 use super::site::{NAMES, Site};
-use crate::args::{DemoArgs, DirectoryKind};
-use crate::demo::client::Seen;
-use crate::demo::failovers::longest_gap_ms;
-use crate::demo::figures::{Figures, Report};
-use crate::screen::Screen;
+use crate::client::Seen;
+use crate::failovers::longest_gap_ms;
+use crate::figures::{Figures, Report};
+use crate::options::{DirectoryKind, Options};
+use terminal::Screen;
 
 /// Columns before what stands below a row.
 const INDENT: usize = 18;
@@ -65,7 +65,7 @@ pub struct Table {
 
 impl Table {
     /// What is told of this life, of which the processes of the VM have written the history.
-    pub fn new(args: &DemoArgs, site: &Site, lived: &Lived, history: &History, ended_well: bool) -> Table {
+    pub fn new(args: &Options, site: &Site, lived: &Lived, history: &History, ended_well: bool) -> Table {
         let failovers = lived.loaded.survived.iter();
         let failovers = failovers.map(|kill| history.failover(kill.killed_ns, kill.survivor, kill.backup));
         let failovers: Vec<Failover> = failovers.collect();
@@ -97,7 +97,7 @@ impl Table {
     }
 
     /// The line for programs: what was asked of the demo, and what was seen.
-    pub fn json(&self, args: &DemoArgs) -> Result<String> {
+    pub fn json(&self, args: &Options) -> Result<String> {
         let directory = match self.kind {
             DirectoryKind::Shared => "shared",
             DirectoryKind::Etcd => "etcd",

@@ -10,11 +10,11 @@ use serde_json::json;
 use super::etcd::{self, Etcd};
 use super::host::Host;
 use super::network::Network;
-use crate::args::{DemoArgs, DirectoryKind};
-use crate::demo::directory::Directory;
-use crate::demo::gateway::Gateway;
-use crate::demo::live::{Live, TICK};
-use crate::demo::pair::{MEMORY, VM};
+use crate::directory::Directory;
+use crate::gateway::Gateway;
+use crate::live::{Live, TICK};
+use crate::options::{DirectoryKind, Options};
+use crate::pair::{MEMORY, VM};
 
 /// The hosts' names.
 pub const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -39,7 +39,7 @@ pub struct Site {
 
 impl Site {
     /// Starts all but the VM, and waits until the agents know each other.
-    pub fn start(image: &Appliance, args: &DemoArgs, live: &mut Live) -> Result<Site> {
+    pub fn start(image: &Appliance, args: &Options, live: &mut Live) -> Result<Site> {
         let kind = kind(args)?;
         let network = match args.netns {
             true => Network::namespaces(&NAMES)?,
@@ -156,7 +156,7 @@ impl Site {
 }
 
 /// Where the hosts are to keep what people want.
-fn kind(args: &DemoArgs) -> Result<DirectoryKind> {
+fn kind(args: &Options) -> Result<DirectoryKind> {
     match args.directory {
         Some(DirectoryKind::Etcd) if !etcd::is_installed() => bail!(
             "`--directory etcd` needs the program `etcd` (Debian: etcd-server); `--directory shared` needs \
@@ -169,7 +169,7 @@ fn kind(args: &DemoArgs) -> Result<DirectoryKind> {
 }
 
 /// The settings of the VM, as `VM.toml` has them.
-fn settings(image: &Appliance, args: &DemoArgs, frames: &str) -> String {
+fn settings(image: &Appliance, args: &Options, frames: &str) -> String {
     let path = |path: &Path| toml::Value::from(path.display().to_string());
     let settings = [
         ("name", VM.into()),

@@ -11,9 +11,9 @@ use anyhow::{Context, Result, bail};
 
 use super::call::AgentCall;
 use super::dying::Descendants;
-use crate::demo::live::Live;
-use crate::demo::pair::{READY, VM};
-use crate::demo::process::{END_PATIENCE, Process, own_program};
+use crate::live::Live;
+use crate::pair::{READY, VM};
+use crate::process::{END_PATIENCE, Process, own_program};
 
 /// A host.
 pub struct Host {

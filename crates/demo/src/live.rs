@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use os::signals::Signals;
+use terminal::tell;
 
 /// Longest wait between two looks at the operator's signals.
 pub const TICK: Duration = Duration::from_millis(50);

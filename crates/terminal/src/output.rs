@@ -34,7 +34,7 @@ pub fn write_line(text: std::fmt::Arguments<'_>) {
     };
     if let Err(error) = written {
         if error.kind() != ErrorKind::BrokenPipe {
-            tell!("lockstep: cannot write the output: {error}");
+            crate::tell!("lockstep: cannot write the output: {error}");
         }
         os::stderr::finish();
         std::process::exit(1);

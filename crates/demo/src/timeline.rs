@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::screen::Screen;
+use terminal::Screen;
 
 /// Columns that a picture has at least and at most, whatever the terminal has.
 const WIDTH_MIN: usize = 60;

@@ -16,8 +16,8 @@ use super::client::Seen;
 use super::failovers::Cost;
 use super::kills::Survived;
 use super::timeline::draw;
-use crate::args::{DemoArgs, Kill};
-use crate::screen::Screen;
+use crate::options::{Kill, Options};
+use terminal::{Screen, tell};
 
 /// The load that was put on the guest, and what the clients saw.
 pub struct Loaded {
@@ -90,7 +90,7 @@ pub struct Report {
 
 impl Report {
     /// The figures of what the clients saw and of what the replicas wrote.
-    pub fn new(args: &DemoArgs, loaded: &Loaded, history: &History, ended_well: bool) -> Report {
+    pub fn new(args: &Options, loaded: &Loaded, history: &History, ended_well: bool) -> Report {
         let mut figures = Figures {
             connections_opened: loaded.seen.len() as u64,
             ..Figures::default()
@@ -139,7 +139,7 @@ impl Report {
     }
 
     /// The line for programs: what was asked of the demo, and what was seen.
-    pub fn json(&self, args: &DemoArgs) -> Result<String> {
+    pub fn json(&self, args: &Options) -> Result<String> {
         let kill = args.kill.to_possible_value();
         Ok(serde_json::to_string(&serde_json::json!({
             "api": "v1",

@@ -1,10 +1,12 @@
-//! `lockstep demo`: protect a guest, load it, kill its primary as often as wanted, report what the client
-//! saw.
+//! What `lockstep demo` does: protect a guest, load it, kill its primary as often as wanted, report what the
+//! client saw.
 //!
 //! Everything is real and seen from outside: processes of this program (gateway, backup, primary), signals,
-//! and ordinary Redis clients that never reconnect. `process`, `directory`, `gateway` and `pair` are the VM,
-//! `client` and `load` its clients, `kills` what is done to it, `live` what is said meanwhile, `failovers`,
-//! `figures` and `timeline` the report. `cluster` does it with whole hosts and their agents.
+//! and ordinary Redis clients that never reconnect. `options` is what is asked; `process`, `directory`,
+//! `gateway` and `pair` are the VM, `client` and `load` its clients, `kills` what is done to it, `live` what
+//! is said meanwhile, `failovers`, `figures` and `timeline` the report. `cluster` does it with whole hosts
+//! and their agents.
+#![forbid(unsafe_code)]
 
 mod client;
 mod cluster;
@@ -15,6 +17,7 @@ mod gateway;
 mod kills;
 mod live;
 mod load;
+mod options;
 mod pair;
 mod process;
 mod timeline;
@@ -22,12 +25,11 @@ mod timeline;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
+use image::Appliance;
 use report::{History, amount};
+use terminal::{Screen, say, tell};
 
-use crate::args::{DemoArgs, Kill};
-use crate::screen::Screen;
-use crate::usage;
 use figures::{Loaded, Report};
 use kills::Kills;
 use live::{Live, Stopped};
@@ -35,12 +37,30 @@ use load::Load;
 use pair::{BOOT_PATIENCE, Pair};
 use process::END_PATIENCE;
 
+pub use options::{DirectoryKind, Kill, Options};
+
 /// Exit code of a demo that the operator has stopped, as after SIGINT.
 const STOPPED: u8 = 130;
 
-/// Runs the demo. Exit code 1 if anything was lost, wrong, reset or diverged.
-pub fn run(args: &DemoArgs) -> Result<ExitCode> {
-    match show(args) {
+/// Kills the halves of a pair. Exit code 1 if anything was lost, wrong, reset or diverged, 130 if the
+/// operator has stopped it.
+///
+/// # Errors
+/// A process does not start or does not come to life, or this host lacks what the demo needs.
+pub fn of_pair(image: &Appliance, options: &Options) -> Result<ExitCode> {
+    or_stopped(show(image, options))
+}
+
+/// Kills the hosts of a site. Exit codes as those of [`of_pair`].
+///
+/// # Errors
+/// As those of [`of_pair`].
+pub fn of_cluster(image: &Appliance, options: &Options) -> Result<ExitCode> {
+    or_stopped(cluster::show(image, options))
+}
+
+fn or_stopped(shown: Result<ExitCode>) -> Result<ExitCode> {
+    match shown {
         Err(error) if error.is::<Stopped>() => {
             tell!("demo: {error}");
             Ok(ExitCode::from(STOPPED))
@@ -49,18 +69,9 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     }
 }
 
-fn show(args: &DemoArgs) -> Result<ExitCode> {
-    if args.cluster {
-        return cluster::show(args);
-    }
-    if args.kill == Kill::None && args.kills != 1 {
-        return Err(usage::mark(anyhow!(
-            "`--kill none` kills nobody; leave `--kills` out"
-        )));
-    }
-    let image = crate::image::appliance(&::image::ApplianceOptions::default())?;
+fn show(image: &Appliance, args: &Options) -> Result<ExitCode> {
     let mut live = Live::new(args.json)?;
-    let mut pair = Pair::start(&image, args)?;
+    let mut pair = Pair::start(image, args)?;
     live.say("gateway, backup and primary are running; the guest boots");
     if args.keep {
         live.complain(&format!("the demo's files are in {}", pair.directory().display()));
@@ -92,7 +103,7 @@ fn show(args: &DemoArgs) -> Result<ExitCode> {
 }
 
 /// Runs the clients, kills meanwhile, waits for the clients to verify.
-fn load(pair: &mut Pair, args: &DemoArgs, live: &mut Live) -> Result<Loaded> {
+fn load(pair: &mut Pair, args: &Options, live: &mut Live) -> Result<Loaded> {
     let began_ns = os::sys::clock::now().0;
     let load = Load::begin(pair.redis, args);
     let mut kills = Kills {

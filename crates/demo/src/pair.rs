@@ -15,8 +15,7 @@ use super::directory::Directory;
 use super::gateway::Gateway;
 use super::live::{Live, TICK};
 use super::process::Process;
-use crate::args::{DemoArgs, Kill};
-use crate::spec;
+use crate::options::{Kill, Options};
 
 /// Name of the demo's VM.
 pub const VM: &str = "demo";
@@ -38,8 +37,8 @@ pub struct Half {
 
 impl Half {
     /// Where the process is asked and told, as `lockstep status` and `protect` do.
-    pub fn control(&self) -> Result<Found> {
-        let found = control::find(&spec::local_directory(), Some(VM)).into_iter();
+    pub fn control(&self, sockets: &Path) -> Result<Found> {
+        let found = control::find(sockets, Some(VM)).into_iter();
         let is_this = |found: &Found| {
             let status = found.status(PATIENCE);
             matches!(status, Ok(Some(status)) if status.pid == self.process.id())
@@ -72,7 +71,7 @@ pub struct Pair {
 
 impl Pair {
     /// Starts gateway, backup and primary.
-    pub fn start(image: &Appliance, args: &DemoArgs) -> Result<Pair> {
+    pub fn start(image: &Appliance, args: &Options) -> Result<Pair> {
         let directory = Directory::make(args.keep)?;
         let path = directory.path();
         let gateway = Gateway::start(path, &path.join("gateway.sock").display().to_string(), None)?;
@@ -130,7 +129,7 @@ impl Pair {
     }
 
     /// Starts a process that knows nothing of the VM and waits to be its next backup.
-    pub fn start_spare(&mut self, args: &DemoArgs) -> Result<()> {
+    pub fn start_spare(&mut self, args: &Options) -> Result<()> {
         self.backups += 1;
         let name = format!("backup-{}", self.backups);
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
@@ -197,7 +196,7 @@ fn start_half(
     directory: &Path,
     name: &str,
     command: Vec<String>,
-    args: &DemoArgs,
+    args: &Options,
     on_line: impl FnMut(String) + Send + 'static,
 ) -> Result<Half> {
     let file = events(directory, name);
@@ -223,7 +222,7 @@ fn start_half(
 fn of_machine(
     command: &str,
     image: &Appliance,
-    args: &DemoArgs,
+    args: &Options,
     directory: &Path,
     frames: &str,
     port: u16,

@@ -1,0 +1,107 @@
+//! `Agent`: an agent as a command asks it, from a thread that may wait: typed answers, and the reason where
+//! there is none.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::api::problem::Problem;
+use crate::api::types::ChangeObject;
+use crate::client::{Answer, CallError, Question, Where, ask};
+
+/// The agent has this long to answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An agent as a command asks it.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    to: Where,
+}
+
+/// Why the agent has not done what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// It says why itself.
+    #[error("{}", told(.0))]
+    Problem(Problem),
+    /// It gives no answer.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// Its answer is of another version of this program.
+    #[error(
+        "the agent gives an answer that this program does not know ({0}); use the program of its release"
+    )]
+    Unknown(serde_json::Error),
+}
+
+impl AskError {
+    /// The exit code of a command that has met it.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            AskError::Problem(problem) => problem.exit_code(),
+            AskError::Call(_) => 5,
+            AskError::Unknown(_) => 1,
+        }
+    }
+}
+
+/// A problem with each of its reasons on a line of its own.
+fn told(problem: &Problem) -> String {
+    let reasons = problem
+        .reasons
+        .iter()
+        .map(|reason| format!("\n      {}", reason.sentence));
+    problem.detail.clone() + &reasons.collect::<String>()
+}
+
+impl Agent {
+    /// The agent of this host whose socket this is.
+    #[must_use]
+    pub fn at(socket: PathBuf) -> Agent {
+        Agent {
+            to: Where::Socket(socket),
+        }
+    }
+
+    /// Where it is called, as people say it.
+    #[must_use]
+    pub fn place(&self) -> String {
+        self.to.place()
+    }
+
+    /// Asks for an object.
+    ///
+    /// # Errors
+    /// There is no answer within 20 s, or it is that there is no such object.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AskError> {
+        read(ask(&self.to, &Question::get(path), PATIENCE)?)
+    }
+
+    /// Has something changed. The request has a number, so what asks it again does nothing twice.
+    ///
+    /// # Errors
+    /// There is no answer within 20 s, or it is a refusal with its reasons.
+    pub fn change(&self, method: &str, path: &str, body: &impl Serialize) -> Result<ChangeObject, AskError> {
+        let question = Question {
+            // Only methods that this program names come here.
+            method: method.parse().unwrap_or_default(),
+            path: path.to_owned(),
+            body: Some(serde_json::to_vec(body).map_err(AskError::Unknown)?),
+            key: Some(format!("{:032x}", os::entropy::random_u128())),
+        };
+        read(ask(&self.to, &question, PATIENCE)?)
+    }
+}
+
+fn read<T: DeserializeOwned>(answer: Answer) -> Result<T, AskError> {
+    if answer.is_good() {
+        return serde_json::from_slice(&answer.body).map_err(AskError::Unknown);
+    }
+    match serde_json::from_slice(&answer.body) {
+        Ok(problem) => Err(AskError::Problem(problem)),
+        Err(error) => Err(AskError::Unknown(error)),
+    }
+}
