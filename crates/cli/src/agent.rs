@@ -1,27 +1,31 @@
-//! `lockstep agent`: makes this host one of a site, and runs its agent.
+//! `lockstep agent`: makes this host the first one of a site, and runs its agent. How a further one joins is
+//! in `joining`.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use agent::{Config, Program, VmFacts};
+use agent::{Config, DirectoryConfig, Program, VmFacts};
 use anyhow::{Context, Result, anyhow, bail};
 use link::Key;
 use toml::{Table, Value};
 
-use crate::args::{AgentCommand, AgentRunArgs, InitArgs};
+use crate::args::{AgentCommand, AgentRunArgs, InitArgs, PlaceArgs};
 use crate::vm_file::VmFile;
-use crate::{spec, usage, values};
+use crate::{joining, spec, usage, values};
 
 /// Name of the file with the site's key, beside `agent.toml`.
-const KEY_FILE: &str = "site.key";
+pub const KEY_FILE: &str = "site.key";
 
 /// Does what the command says.
 pub fn run(command: &AgentCommand) -> Result<ExitCode> {
     match command {
         AgentCommand::Init(args) => init(args),
+        AgentCommand::Token(args) => joining::token(args),
+        AgentCommand::Join(args) => joining::join(args),
         AgentCommand::Run(args) => serve(args),
     }
 }
@@ -83,7 +87,8 @@ fn read_vm(toml: &str) -> Result<VmFacts, String> {
 
 /// Makes this host one of a site.
 fn init(args: &InitArgs) -> Result<ExitCode> {
-    let directory = args.config.parent().unwrap_or(Path::new("."));
+    let file = &args.place.config;
+    let directory = file.parent().unwrap_or(Path::new("."));
     private_directory(directory)?;
     let shared = std::path::absolute(&args.shared)?;
     if !shared.is_dir() {
@@ -93,36 +98,51 @@ fn init(args: &InitArgs) -> Result<ExitCode> {
         )));
     }
     let is_first = make_common(&shared, args.etcd.is_empty())?;
-    let key = directory.join(KEY_FILE);
-    let is_new_key = make_key(&key, is_first)?;
-    let text = text(args, &shared);
+    make_key(&directory.join(KEY_FILE), is_first)?;
+    let of_site = OfSite {
+        directory: match args.etcd.is_empty() {
+            true => DirectoryConfig::Shared {
+                path: shared.join("directory"),
+            },
+            false => DirectoryConfig::etcd(&args.etcd),
+        },
+        arbiter: shared.join("arbiter"),
+        ports: None,
+    };
+    let text = text(&args.place, args.address, &of_site)?;
+    write_new(file, &text)?;
+    let config = Config::load(file)?;
+    say!(
+        "{} is written; host {} is one of the site",
+        file.display(),
+        config.host
+    );
+    say!("`lockstep agent run` starts the agent");
+    if is_first {
+        say!(
+            "each other host joins by two lines:\n    here:  lockstep agent token\n    there: lockstep agent \
+             join {} --token TOKEN",
+            config.address
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a file that its user alone may read, and that must not be there.
+pub fn write_new(path: &Path, text: &str) -> Result<()> {
     let written = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&args.config)
+        .open(path)
         .and_then(|mut file| file.write_all(text.as_bytes()));
     match written {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let file = args.config.display();
+            let file = path.display();
             bail!("{file} is there already; change it by hand, or remove it first");
         }
-        other => other.with_context(|| format!("cannot write {}", args.config.display()))?,
+        other => other.with_context(|| format!("cannot write {}", path.display())),
     }
-    let config = Config::load(&args.config)?;
-    say!(
-        "{} is written; host {} is one of the site",
-        args.config.display(),
-        config.host
-    );
-    if is_new_key {
-        say!(
-            "copy {} to the other hosts, and then run `lockstep agent init` there",
-            key.display()
-        );
-    }
-    say!("`lockstep agent run` starts the agent");
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Makes what the hosts of the site have in common, unless it is there; true: it was not.
@@ -138,60 +158,72 @@ fn make_common(shared: &Path, has_store: bool) -> Result<bool> {
     Ok(is_first)
 }
 
-fn private_directory(path: &Path) -> Result<()> {
+/// Makes a directory for its user alone, unless it is there.
+pub fn private_directory(path: &Path) -> Result<()> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.with_context(|| format!("cannot make the directory {}", path.display()))
 }
 
-/// Makes the site's key on its first host; true: it was made now.
-fn make_key(key: &Path, is_first: bool) -> Result<bool> {
+/// Makes the site's key on its first host, unless it is there.
+fn make_key(key: &Path, is_first: bool) -> Result<()> {
     if key.exists() {
         Key::load(key)?;
-        return Ok(false);
+        return Ok(());
     }
     if !is_first {
         bail!(
-            "this site has other hosts already; copy its key from one of them to {} first",
+            "this site has other hosts already: `lockstep agent token` on one of them prints a token by which \
+             this one can join (`lockstep agent join`), or copy the site's key from there to {} first",
             key.display()
         );
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(key)?;
-    file.write_all(Key::generate()?.to_hex().as_bytes())?;
-    Ok(true)
+    write_new(key, &Key::generate()?.to_hex())
+}
+
+/// What a host's file says that is alike on all hosts of the site.
+pub struct OfSite {
+    /// Where the site's wishes are kept.
+    pub directory: DirectoryConfig,
+    /// The arbiter's directory.
+    pub arbiter: PathBuf,
+    /// Ports that are not the usual ones: of agents, and the first and the last of processes that wait.
+    pub ports: Option<[u16; 3]>,
 }
 
 /// The text of `agent.toml`.
-fn text(args: &InitArgs, shared: &Path) -> String {
+pub fn text(place: &PlaceArgs, address: IpAddr, of_site: &OfSite) -> Result<String> {
     let text = |path: &Path| Value::from(path.display().to_string());
     let mut top = Table::new();
     top.insert(
         "host".into(),
-        Value::from(args.host.clone().unwrap_or_else(os::identity::host_name)),
+        Value::from(place.host.clone().unwrap_or_else(os::identity::host_name)),
     );
-    top.insert("address".into(), Value::from(args.address.to_string()));
+    if let Some(zone) = &place.zone {
+        top.insert("zone".into(), Value::from(zone.clone()));
+    }
+    top.insert("address".into(), Value::from(address.to_string()));
     top.insert("key".into(), Value::from(KEY_FILE));
-    let paths = [("state_dir", &args.state_dir), ("run_dir", &args.run_dir)];
+    let paths = [("state_dir", &place.state_dir), ("run_dir", &place.run_dir)];
     for (word, path) in paths {
         if let Some(path) = path {
             top.insert(word.into(), text(path));
         }
     }
-    let mut directory = Table::new();
-    if args.etcd.is_empty() {
-        directory.insert("kind".into(), Value::from("shared"));
-        directory.insert("path".into(), text(&shared.join("directory")));
-    } else {
-        directory.insert("kind".into(), Value::from("etcd"));
-        directory.insert("endpoints".into(), Value::from(args.etcd.clone()));
+    if let Some([agents, first, last]) = of_site.ports {
+        let number = |word: &str, port: u16| (word.to_owned(), Value::from(i64::from(port)));
+        let pair = Table::from_iter([number("first_port", first), number("last_port", last)]);
+        top.insert(
+            "api".into(),
+            Value::from(Table::from_iter([number("port", agents)])),
+        );
+        top.insert("pair".into(), Value::from(pair));
     }
-    top.insert("directory".into(), Value::from(directory));
-    let arbiter = Table::from_iter([("path".to_owned(), text(&shared.join("arbiter")))]);
+    top.insert("directory".into(), Value::try_from(&of_site.directory)?);
+    let arbiter = Table::from_iter([("path".to_owned(), text(&of_site.arbiter))]);
     top.insert("arbiter".into(), Value::from(arbiter));
-    format!("# What this host's agent is to know; `man lockstep-agent` explains it.\n{top}")
+    Ok(format!(
+        "# What this host's agent is to know; `man lockstep-agent` explains it.\n{top}"
+    ))
 }
 
 #[cfg(test)]

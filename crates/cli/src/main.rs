@@ -28,6 +28,7 @@ mod fits;
 mod gateway;
 mod help;
 mod image;
+mod joining;
 mod line;
 mod log;
 mod manual;
@@ -109,9 +110,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     match (error.is::<usage::Usage>(), is_refusal) {
         (true, _) => 2,
         (_, true) => 4,
-        _ => match error.downcast_ref::<SiteError>() {
-            Some(error) => error.exit_code(),
-            None => error.downcast_ref().map_or(1, VerbError::exit_code),
+        _ => match (error.downcast_ref::<SiteError>(), error.downcast_ref()) {
+            (Some(error), _) => error.exit_code(),
+            (None, Some(error)) => joining::exit_code(error),
+            (None, None) => error.downcast_ref().map_or(1, VerbError::exit_code),
         },
     }
 }

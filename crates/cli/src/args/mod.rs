@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, Args, Parser, Subcommand};
 
-pub use agent::{AgentCommand, AgentRunArgs, InitArgs};
+pub use agent::{AgentCommand, AgentRunArgs, InitArgs, JoinArgs, PlaceArgs, TokenArgs};
 pub use demo::{DemoArgs, DirectoryKind, Kill};
 pub use gateway::GatewayArgs;
 pub use machine::{Engine, EngineArgs, PanicPolicy, SlowArgs, SlowPolicy, VmArgs};

@@ -148,6 +148,16 @@ impl Site {
         read(ask(&self.to, &Question::get(path), PATIENCE)?)
     }
 
+    /// Asks for an object that is made for this question.
+    pub fn make<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, SiteError> {
+        let question = Question {
+            method: "POST".parse().unwrap_or_default(),
+            body: Some(serde_json::to_vec(body).map_err(SiteError::Unknown)?),
+            ..Question::get(path)
+        };
+        read(ask(&self.to, &question, PATIENCE)?)
+    }
+
     /// Has something changed. The request has a number, so what asks it again does nothing twice.
     pub fn change(&self, method: &str, path: &str, body: &impl Serialize) -> Result<ChangeObject, SiteError> {
         let question = Question {
