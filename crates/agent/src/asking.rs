@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hyper::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -78,6 +79,19 @@ impl Agent {
     /// There is no answer within 20 s, or it is that there is no such object.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AskError> {
         read(ask(&self.to, &Question::get(path), PATIENCE)?)
+    }
+
+    /// Asks for an object that is made for this question.
+    ///
+    /// # Errors
+    /// There is no answer within 20 s, or it is a refusal.
+    pub fn make<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, AskError> {
+        let question = Question {
+            method: Method::POST,
+            body: Some(serde_json::to_vec(body).map_err(AskError::Unknown)?),
+            ..Question::get(path)
+        };
+        read(ask(&self.to, &question, PATIENCE)?)
     }
 
     /// Has something changed. The request has a number, so what asks it again does nothing twice.

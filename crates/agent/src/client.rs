@@ -1,6 +1,7 @@
 //! `Connection`: a call to an agent, by its socket on this host or by TLS on another one. The command line
 //! calls its own host's agent so, and agents call each other.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request, header};
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
+use rustls::{AlertDescription, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
@@ -97,6 +98,14 @@ pub enum CallError {
         /// What happened.
         reason: String,
     },
+    /// It does not speak with this caller.
+    #[error("the agent at {place} refuses to speak with this host ({alert:?})")]
+    Refused {
+        /// Where it was called.
+        place: String,
+        /// What it has said last.
+        alert: AlertDescription,
+    },
 }
 
 impl CallError {
@@ -105,6 +114,7 @@ impl CallError {
     pub fn reason(&self) -> &str {
         match self {
             CallError::Nobody { reason, .. } | CallError::Silent { reason, .. } => reason,
+            CallError::Refused { .. } => "it refuses to speak with this host",
         }
     }
 }
@@ -160,7 +170,11 @@ impl Connection {
         }
     }
 
-    async fn over<S>(stream: S, place: String, authority: String) -> Result<Connection, CallError>
+    /// Speaks over a stream that leads to an agent.
+    ///
+    /// # Errors
+    /// It leads nowhere.
+    pub(crate) async fn over<S>(stream: S, place: String, authority: String) -> Result<Connection, CallError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -187,12 +201,18 @@ impl Connection {
     /// There is none; the connection is of no use any more.
     pub async fn ask(&mut self, question: &Question, patience: Duration) -> Result<Answer, CallError> {
         match tokio::time::timeout(patience, self.exchange(question)).await {
-            Ok(answer) => answer.map_err(|reason| self.silent(reason)),
+            Ok(answer) => answer.map_err(|(reason, alert)| match alert {
+                Some(alert) => CallError::Refused {
+                    place: self.place.clone(),
+                    alert,
+                },
+                None => self.silent(reason),
+            }),
             Err(_) => Err(self.silent(format!("for {} ms", patience.as_millis()))),
         }
     }
 
-    async fn exchange(&mut self, question: &Question) -> Result<Answer, String> {
+    async fn exchange(&mut self, question: &Question) -> Result<Answer, Trouble> {
         let mut request = Request::builder()
             .method(question.method.clone())
             .uri(question.path.as_str())
@@ -204,13 +224,13 @@ impl Connection {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let body = Full::new(Bytes::from(question.body.clone().unwrap_or_default()));
-        let request = request.body(body).map_err(|error| error.to_string())?;
-        self.sender.ready().await.map_err(|error| error.to_string())?;
+        let request = request.body(body).map_err(|error| trouble(&error))?;
+        self.sender.ready().await.map_err(|error| trouble(&error))?;
         let response = self.sender.send_request(request).await;
-        let response = response.map_err(|error| error.to_string())?;
+        let response = response.map_err(|error| trouble(&error))?;
         let status = response.status().as_u16();
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
-        let body = body.collect().await.map_err(|error| error.to_string())?;
+        let body = body.collect().await.map_err(|error| trouble(&*error))?;
         Ok(Answer {
             status,
             body: body.to_bytes(),
@@ -223,6 +243,26 @@ impl Connection {
             reason,
         }
     }
+}
+
+/// Why there is no answer, and what the other end has said as its last word in TLS, if it has.
+type Trouble = (String, Option<AlertDescription>);
+
+/// Looks through an error and all that is behind it.
+fn trouble(error: &(dyn Error + 'static)) -> Trouble {
+    let mut alert = None;
+    let mut behind = Some(error);
+    while let Some(error) = behind {
+        // An `io::Error` hides what it was made of from `source`.
+        let inner = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        if let Some(rustls::Error::AlertReceived(said)) = inner.and_then(|inner| inner.downcast_ref()) {
+            alert = Some(*said);
+        }
+        behind = error.source();
+    }
+    (error.to_string(), alert)
 }
 
 /// Asks an agent one question from a thread that may wait.

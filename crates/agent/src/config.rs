@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// A file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +90,7 @@ pub struct Api {
 }
 
 /// Where the site's wishes are kept.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum DirectoryConfig {
     /// In a directory that all hosts share.
@@ -106,19 +106,19 @@ pub enum DirectoryConfig {
         #[serde(default = "etcd_prefix")]
         prefix: String,
         /// File with the certificates (PEM) by which the servers' are signed.
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         ca: Option<PathBuf>,
         /// File with the agent's certificate (PEM).
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         certificate: Option<PathBuf>,
         /// File with that certificate's private key (PEM).
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         certificate_key: Option<PathBuf>,
         /// The agent's user at etcd.
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         user: Option<String>,
         /// File with that user's password.
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         password_file: Option<PathBuf>,
     },
 }
@@ -181,6 +181,41 @@ impl Default for Resources {
     }
 }
 
+impl DirectoryConfig {
+    /// An etcd at these servers, which asks for neither certificates nor a user.
+    #[must_use]
+    pub fn etcd(endpoints: &[String]) -> DirectoryConfig {
+        DirectoryConfig::Etcd {
+            endpoints: endpoints.to_vec(),
+            prefix: etcd_prefix(),
+            ca: None,
+            certificate: None,
+            certificate_key: None,
+            user: None,
+            password_file: None,
+        }
+    }
+
+    /// Files of this host by which etcd is reached.
+    #[must_use]
+    pub fn files(&self) -> Vec<&Path> {
+        match self {
+            DirectoryConfig::Shared { .. } => Vec::new(),
+            DirectoryConfig::Etcd {
+                ca,
+                certificate,
+                certificate_key,
+                password_file,
+                ..
+            } => [ca, certificate, certificate_key, password_file]
+                .into_iter()
+                .flatten()
+                .map(PathBuf::as_path)
+                .collect(),
+        }
+    }
+}
+
 fn state_dir() -> PathBuf {
     "/var/lib/lockstep".into()
 }
@@ -207,7 +242,10 @@ impl Config {
     }
 
     /// Reads a file's text; the sentence of an error says what makes no sense.
-    fn parse(text: &str, base: &Path) -> Result<Config, String> {
+    ///
+    /// # Errors
+    /// Something in it makes no sense.
+    pub fn parse(text: &str, base: &Path) -> Result<Config, String> {
         let mut config: Config = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| {
                 1 + text

@@ -12,9 +12,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PKCS_ED25519,
 };
-use ring::hmac;
+use ring::{digest, hmac};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// What an agent shows, and what it wants to be shown.
@@ -24,6 +25,28 @@ pub struct Identity {
     pub server: Arc<ServerConfig>,
     /// For calling other agents.
     pub client: Arc<ClientConfig>,
+    /// This host's certificate with the authority's behind it, for callers who know only the latter's
+    /// fingerprint.
+    pub shown: Arc<CertifiedKey>,
+    /// Fingerprint of the site's authority.
+    pub authority: Fingerprint,
+}
+
+/// The SHA-256 of a public key, in the form in which it stands in a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint(pub [u8; 32]);
+
+impl Fingerprint {
+    /// That of the key of a certificate, which need not be good in any other respect.
+    ///
+    /// # Errors
+    /// These bytes are no certificate.
+    pub fn of(certificate: &CertificateDer<'_>) -> Result<Fingerprint, rustls::Error> {
+        let key = ParsedCertificate::try_from(certificate)?.subject_public_key_info();
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest::digest(&digest::SHA256, &key).as_ref());
+        Ok(Fingerprint(bytes))
+    }
 }
 
 /// A site's key of which no identity can be made.
@@ -48,7 +71,7 @@ impl Identity {
     /// # Errors
     /// The host's name cannot stand in a certificate.
     pub fn new(key: &Key, host: &str) -> Result<Identity, IdentityError> {
-        let authority = authority_key(key)?;
+        let authority = ed25519(key.bytes(), b"lockstep 1 certificate authority of the site")?;
         let mut of_site = CertificateParams::default();
         of_site.distinguished_name = named("Lockstep site");
         of_site.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -68,9 +91,13 @@ impl Identity {
         let private = || PrivateKeyDer::from(PrivatePkcs8KeyDer::from(own.serialize_der()));
 
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from(root.der().to_vec()))?;
+        let root = CertificateDer::from(root.der().to_vec());
+        roots.add(root.clone())?;
+        let authority = Fingerprint::of(&root)?;
         let roots = Arc::new(roots);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let whole_chain = [chain.clone(), vec![root]].concat();
+        let shown = CertifiedKey::from_der(whole_chain, private(), &provider)?;
         let versions = &[&rustls::version::TLS13];
         let verifier =
             WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone()).build()?;
@@ -85,6 +112,8 @@ impl Identity {
         Ok(Identity {
             server: Arc::new(server),
             client: Arc::new(client),
+            shown: Arc::new(shown),
+            authority,
         })
     }
 }
@@ -101,15 +130,18 @@ fn named(name: &str) -> DistinguishedName {
     names
 }
 
-/// The key pair of the site's certificate authority: an Ed25519 key of which the seed is derived from the
-/// site's key, in the form of RFC 8410 section 7.
-fn authority_key(key: &Key) -> Result<KeyPair, rcgen::Error> {
+/// An Ed25519 key pair of which the seed is derived from a secret, in the form of RFC 8410 section 7. Whoever
+/// has the secret has the key pair, and nobody learns the secret of the public key.
+///
+/// # Errors
+/// The library takes no such key: a bug.
+pub fn ed25519(secret: &[u8], purpose: &[u8]) -> Result<KeyPair, rcgen::Error> {
     /// A PKCS #8 `OneAsymmetricKey` of version 1 with an Ed25519 key, up to its 32 bytes.
     const PKCS8_HEAD: [u8; 16] = [
         0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
     ];
-    let key = hmac::Key::new(hmac::HMAC_SHA256, key.bytes());
-    let seed = hmac::sign(&key, b"lockstep 1 certificate authority of the site");
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    let seed = hmac::sign(&key, purpose);
     let der = [&PKCS8_HEAD[..], seed.as_ref()].concat();
     KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(der), &PKCS_ED25519)
 }

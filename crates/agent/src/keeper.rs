@@ -119,6 +119,15 @@ pub fn create(directory: &Path) -> Result<(), StoreError> {
     Directory::create(directory)
 }
 
+/// Is this host one of those that the site's store knows?
+///
+/// # Errors
+/// As those of [`Store::read`].
+pub fn has_host(config: &DirectoryConfig, host: &str) -> Result<bool, StoreError> {
+    let key = Key::host(host).map_err(|error| StoreError::Refused(error.to_string()))?;
+    Ok(open(config)?.read(&key)?.is_some())
+}
+
 /// Opens the store of a file. That etcd answers is not needed for that.
 fn open(config: &DirectoryConfig) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match config {

@@ -11,7 +11,7 @@
 //! are those of this host; `facts` is what agents tell each other, `sight` makes of it what the planner looks
 //! at; `client` calls agents, and `asking` does so for commands; `happenings` is what has happened; `mind`
 //! looks, decides and acts, and gives a `scene` of what it sees; `wishes` are the changes that people make;
-//! `api` answers them; `serve` is all of it together.
+//! `api` answers them; `joining` lets further hosts in; `serve` is all of it together.
 #![forbid(unsafe_code)]
 
 mod api;
@@ -21,6 +21,7 @@ mod config;
 mod facts;
 mod happenings;
 mod identity;
+pub mod joining;
 mod keeper;
 mod known;
 pub mod limits;
@@ -38,7 +39,7 @@ pub use api::{problem::Problem, types};
 pub use asking::{Agent, AskError};
 pub use config::{Config, ConfigError, DirectoryConfig};
 pub use identity::IdentityError;
-pub use keeper::create as create_store;
+pub use keeper::{create as create_store, has_host};
 pub use serve::{AgentError, serve};
 
 /// What an agent must be told of the program that it is part of.

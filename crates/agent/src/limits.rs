@@ -52,3 +52,21 @@ pub const LAST_WORDS_BYTES: u64 = 4 << 10;
 pub const TRIAL_FIGURES_EVERY_MS: u64 = 100;
 /// Bytes of the file of happenings, after which a new one is begun; the one before is kept beside it.
 pub const EVENTS_BYTES: u64 = 16 << 20;
+/// Tokens by which hosts may join that are good at once.
+pub const TOKENS_MAX: usize = 16;
+/// Tokens that an agent remembers, so that it can say of one that it is used up or expired.
+pub const TOKENS_KEPT: usize = 64;
+/// A token is good for at most so many seconds.
+pub const TOKEN_VALID_S_MAX: u64 = 24 * 3_600;
+/// Calls with a token that is not good are answered so many times in [`TOKEN_FAILURES_SPAN`].
+pub const TOKEN_FAILURES_MAX: usize = 5;
+/// The time in which failures with tokens are counted.
+pub const TOKEN_FAILURES_SPAN: Span = Span::from_ms(60_000);
+/// The agent that a host asks to join has this long for each answer: it may have to read a file server.
+pub const JOIN_PATIENCE: Duration = Duration::from_secs(10);
+/// An agent that has just started has this long to read the site's directory before it judges a host that
+/// joins.
+pub const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
+/// A caller who is refused may have sent so many bytes that are read before the connection is closed, so that
+/// the refusal is not lost.
+pub const FAREWELL_BYTES_MAX: usize = 64 << 10;

@@ -18,19 +18,23 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use link::KeyFile;
 use os::sys::clock;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use rustls::ServerConfig;
+use rustls::server::Acceptor;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::Program;
-use crate::api::{self, Caller, Desk};
+use crate::api::{self, Caller, Desk, Door};
 use crate::config::Config;
 use crate::happenings::Happenings;
-use crate::identity::{Identity, IdentityError};
+use crate::identity::{Fingerprint, Identity, IdentityError};
+use crate::joining;
 use crate::keeper::Keeper;
-use crate::limits::{CONNECTIONS_MAX, LOOK_EVERY, STATUS_PATIENCE};
+use crate::limits::{AGENT_PATIENCE, CONNECTIONS_MAX, FAREWELL_BYTES_MAX, LOOK_EVERY, STATUS_PATIENCE};
 use crate::lock;
 use crate::mind::{self, Mind, Parts, Told};
 use crate::processes::Processes;
@@ -71,7 +75,9 @@ pub fn serve(config: &Config, program: Program, ready: &mut dyn FnMut(&Path)) ->
         path: config.key.clone(),
         though_open: false,
     };
-    let identity = Identity::new(&key.load()?, &config.host)?;
+    let key = key.load()?;
+    let identity = Identity::new(&key, &config.host)?;
+    let door = Arc::new(Door::new(config, key, identity.authority, program.version));
     let at = |place: &Path| {
         let place = place.display().to_string();
         move |source| AgentError::Place { place, source }
@@ -119,7 +125,8 @@ pub fn serve(config: &Config, program: Program, ready: &mut dyn FnMut(&Path)) ->
         .spawn(move || mind.think(&told, &|| stop.load(Ordering::Relaxed)))
         .map_err(AgentError::Host)?;
     ready(&socket);
-    runtime.block_on(answer(listening, api::router(desk), &identity))?;
+    let doors = Doors::new(desk, door, &identity)?;
+    runtime.block_on(answer(listening, doors))?;
     ends.store(true, Ordering::Relaxed);
     // It looks at `ends` within one look; a panic of its has ended the process.
     let _ = thinking.join();
@@ -176,19 +183,38 @@ fn listen_here(socket: &Path) -> Result<UnixListener, AgentError> {
     listener.map_err(place)
 }
 
-/// Answers all callers until a signal asks for the end.
-async fn answer(
-    (local, others): (UnixListener, TcpListener),
+/// The ways in, and what is answered to those who come.
+#[derive(Clone)]
+struct Doors {
+    /// For people and other agents.
     routes: Router,
-    identity: &Identity,
-) -> Result<(), AgentError> {
+    /// What another agent must show.
+    agents: Arc<ServerConfig>,
+    /// For hosts that join.
+    newcomers: Router,
+    /// What a host that joins must show.
+    joining: Arc<ServerConfig>,
+}
+
+impl Doors {
+    fn new(desk: Desk, door: Arc<Door>, identity: &Identity) -> Result<Doors, IdentityError> {
+        Ok(Doors {
+            joining: joining::server(identity, door.tokens.clone())?,
+            agents: identity.server.clone(),
+            newcomers: api::newcomers(desk.clone(), door.clone()),
+            routes: api::router(desk).layer(Extension(door)),
+        })
+    }
+}
+
+/// Answers all callers until a signal asks for the end.
+async fn answer((local, others): (UnixListener, TcpListener), doors: Doors) -> Result<(), AgentError> {
     let mut terminated = signal(SignalKind::terminate()).map_err(AgentError::Host)?;
     let mut interrupted = signal(SignalKind::interrupt()).map_err(AgentError::Host)?;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let acceptor = TlsAcceptor::from(identity.server.clone());
     tokio::select! {
-        () = answer_here(local, routes.clone(), places.clone()) => {}
-        () = answer_others(others, routes, acceptor, places) => {}
+        () = answer_here(local, doors.routes.clone(), places.clone()) => {}
+        () = answer_others(others, doors, places) => {}
         _ = terminated.recv() => {}
         _ = interrupted.recv() => {}
     }
@@ -217,12 +243,15 @@ async fn answer_here(listener: UnixListener, routes: Router, places: Arc<Semapho
     }
 }
 
-async fn answer_others(listener: TcpListener, routes: Router, acceptor: TlsAcceptor, places: Arc<Semaphore>) {
+async fn answer_others(listener: TcpListener, doors: Doors, places: Arc<Semaphore>) {
     let caller = Caller {
         name: "another agent".into(),
         is_agent: true,
     };
-    let routes = routes.layer(Extension(caller));
+    let doors = Doors {
+        routes: doors.routes.layer(Extension(caller)),
+        ..doors
+    };
     loop {
         let Ok(place) = places.clone().acquire_owned().await else {
             return;
@@ -231,18 +260,51 @@ async fn answer_others(listener: TcpListener, routes: Router, acceptor: TlsAccep
             tokio::time::sleep(LOOK_EVERY).await;
             continue;
         };
-        let (acceptor, routes) = (acceptor.clone(), routes.clone());
+        let doors = doors.clone();
         tokio::spawn(async move {
             // Answers are small, and somebody waits for them; a socket that does not take it is as good.
             let _ = stream.set_nodelay(true);
-            let shake = tokio::time::timeout(crate::limits::AGENT_PATIENCE, acceptor.accept(stream));
-            match shake.await {
-                Ok(Ok(stream)) => converse(stream, routes).await,
-                Ok(Err(error)) => tracing::debug!("a caller is not of the site: {error}"),
-                Err(_) => {}
+            if let Ok(Some((stream, routes))) =
+                tokio::time::timeout(AGENT_PATIENCE, admit(stream, doors)).await
+            {
+                converse(stream, routes).await;
             }
             drop(place);
         });
+    }
+}
+
+/// Looks who calls, and gives the stream to the caller with what is answered to it; `None`: nobody who may
+/// call.
+async fn admit(stream: TcpStream, doors: Doors) -> Option<(TlsStream<TcpStream>, Router)> {
+    let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await.ok()?;
+    let joins = hello
+        .client_hello()
+        .alpn()
+        .is_some_and(|mut asked| asked.any(|protocol| protocol == joining::PROTOCOL));
+    let config = if joins { &doors.joining } else { &doors.agents };
+    match hello.into_stream(config.clone()).into_fallible().await {
+        Ok(stream) if joins => {
+            let shown = stream.get_ref().1.peer_certificates()?.first()?;
+            let of = Fingerprint::of(shown).ok()?;
+            Some((stream, doors.newcomers.layer(Extension(of))))
+        }
+        Ok(stream) => Some((stream, doors.routes)),
+        Err((error, stream)) => {
+            tracing::debug!("a caller is not of the site: {error}");
+            part(stream).await;
+            None
+        }
+    }
+}
+
+/// Closes the connection of a caller who was told by TLS why it is refused. A connection that is closed with
+/// something unread in it is reset, and the caller may lose what it was told.
+async fn part(mut stream: TcpStream) {
+    if stream.shutdown().await.is_ok() {
+        let unread = FAREWELL_BYTES_MAX as u64;
+        // The caller may hang up in any way.
+        let _ = tokio::io::copy(&mut stream.take(unread), &mut tokio::io::sink()).await;
     }
 }
 

@@ -1,27 +1,24 @@
-//! `lockstep agent`: makes this host one of a site, and runs its agent.
+//! `lockstep agent`: makes this host the first one of a site, and runs its agent. How a further one joins is
+//! in `joining`.
 
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::ExitCode;
 
-use agent::{Config, Program, VmFacts};
+use agent::{Config, DirectoryConfig, Program, VmFacts};
 use anyhow::{Context, Result, anyhow, bail};
 use link::Key;
-use toml::{Table, Value};
 
 use crate::args::{AgentCommand, AgentRunArgs, InitArgs};
+use crate::host_file::{KEY_FILE, OfSite, private_directory, text, write_new};
 use crate::vm_file::VmFile;
-use crate::{spec, usage, values};
-
-/// Name of the file with the site's key, beside `agent.toml`.
-const KEY_FILE: &str = "site.key";
+use crate::{joining, spec, usage, values};
 
 /// Does what the command says.
 pub fn run(command: &AgentCommand) -> Result<ExitCode> {
     match command {
         AgentCommand::Init(args) => init(args),
+        AgentCommand::Token(args) => joining::token(args),
+        AgentCommand::Join(args) => joining::join(args),
         AgentCommand::Run(args) => serve(args),
     }
 }
@@ -83,7 +80,8 @@ fn read_vm(toml: &str) -> Result<VmFacts, String> {
 
 /// Makes this host one of a site.
 fn init(args: &InitArgs) -> Result<ExitCode> {
-    let directory = args.config.parent().unwrap_or(Path::new("."));
+    let file = &args.place.config;
+    let directory = file.parent().unwrap_or(Path::new("."));
     private_directory(directory)?;
     let shared = std::path::absolute(&args.shared)?;
     if !shared.is_dir() {
@@ -93,35 +91,33 @@ fn init(args: &InitArgs) -> Result<ExitCode> {
         )));
     }
     let is_first = make_common(&shared, args.etcd.is_empty())?;
-    let key = directory.join(KEY_FILE);
-    let is_new_key = make_key(&key, is_first)?;
-    let text = text(args, &shared);
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&args.config)
-        .and_then(|mut file| file.write_all(text.as_bytes()));
-    match written {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let file = args.config.display();
-            bail!("{file} is there already; change it by hand, or remove it first");
-        }
-        other => other.with_context(|| format!("cannot write {}", args.config.display()))?,
-    }
-    let config = Config::load(&args.config)?;
+    make_key(&directory.join(KEY_FILE), is_first)?;
+    let of_site = OfSite {
+        directory: match args.etcd.is_empty() {
+            true => DirectoryConfig::Shared {
+                path: shared.join("directory"),
+            },
+            false => DirectoryConfig::etcd(&args.etcd),
+        },
+        arbiter: shared.join("arbiter"),
+        ports: None,
+    };
+    let text = text(&args.place, args.address, &of_site)?;
+    write_new(file, &text)?;
+    let config = Config::load(file)?;
     say!(
         "{} is written; host {} is one of the site",
-        args.config.display(),
+        file.display(),
         config.host
     );
-    if is_new_key {
+    say!("`lockstep agent run` starts the agent");
+    if is_first {
         say!(
-            "copy {} to the other hosts, and then run `lockstep agent init` there",
-            key.display()
+            "each other host joins by two lines:\n    here:  lockstep agent token\n    there: lockstep agent \
+             join {} --token TOKEN",
+            config.address
         );
     }
-    say!("`lockstep agent run` starts the agent");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -138,60 +134,20 @@ fn make_common(shared: &Path, has_store: bool) -> Result<bool> {
     Ok(is_first)
 }
 
-fn private_directory(path: &Path) -> Result<()> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.with_context(|| format!("cannot make the directory {}", path.display()))
-}
-
-/// Makes the site's key on its first host; true: it was made now.
-fn make_key(key: &Path, is_first: bool) -> Result<bool> {
+/// Makes the site's key on its first host, unless it is there.
+fn make_key(key: &Path, is_first: bool) -> Result<()> {
     if key.exists() {
         Key::load(key)?;
-        return Ok(false);
+        return Ok(());
     }
     if !is_first {
         bail!(
-            "this site has other hosts already; copy its key from one of them to {} first",
+            "this site has other hosts already: `lockstep agent token` on one of them prints a token by \
+             which this one can join (`lockstep agent join`), or copy the site's key from there to {} first",
             key.display()
         );
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(key)?;
-    file.write_all(Key::generate()?.to_hex().as_bytes())?;
-    Ok(true)
-}
-
-/// The text of `agent.toml`.
-fn text(args: &InitArgs, shared: &Path) -> String {
-    let text = |path: &Path| Value::from(path.display().to_string());
-    let mut top = Table::new();
-    top.insert(
-        "host".into(),
-        Value::from(args.host.clone().unwrap_or_else(os::identity::host_name)),
-    );
-    top.insert("address".into(), Value::from(args.address.to_string()));
-    top.insert("key".into(), Value::from(KEY_FILE));
-    let paths = [("state_dir", &args.state_dir), ("run_dir", &args.run_dir)];
-    for (word, path) in paths {
-        if let Some(path) = path {
-            top.insert(word.into(), text(path));
-        }
-    }
-    let mut directory = Table::new();
-    if args.etcd.is_empty() {
-        directory.insert("kind".into(), Value::from("shared"));
-        directory.insert("path".into(), text(&shared.join("directory")));
-    } else {
-        directory.insert("kind".into(), Value::from("etcd"));
-        directory.insert("endpoints".into(), Value::from(args.etcd.clone()));
-    }
-    top.insert("directory".into(), Value::from(directory));
-    let arbiter = Table::from_iter([("path".to_owned(), text(&shared.join("arbiter")))]);
-    top.insert("arbiter".into(), Value::from(arbiter));
-    format!("# What this host's agent is to know; `man lockstep-agent` explains it.\n{top}")
+    write_new(key, &Key::generate()?.to_hex())
 }
 
 #[cfg(test)]

@@ -15,7 +15,9 @@ mod draft;
 mod fits;
 mod gateway;
 mod help;
+mod host_file;
 mod image;
+mod joining;
 mod log;
 mod manual;
 mod release;
@@ -94,9 +96,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     match (error.is::<usage::Usage>(), is_refusal) {
         (true, _) => 2,
         (_, true) => 4,
-        _ => match error.downcast_ref::<AskError>() {
-            Some(error) => error.exit_code(),
-            None => error.downcast_ref().map_or(1, VerbError::exit_code),
+        _ => match (error.downcast_ref::<AskError>(), error.downcast_ref()) {
+            (Some(error), _) => error.exit_code(),
+            (None, Some(error)) => joining::exit_code(error),
+            (None, None) => error.downcast_ref().map_or(1, VerbError::exit_code),
         },
     }
 }

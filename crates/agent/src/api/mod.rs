@@ -1,9 +1,10 @@
 //! The agent's API: HTTP with JSON, for the command line, for programs, and for the other agents. `routes`
 //! takes requests apart, `desk` answers from the mind's last scene and has wishes made, `reservation` is what
-//! other agents ask for, `types` and `problem` are what is said, `metrics` the same
-//! for Prometheus.
+//! other agents ask for, `door` what hosts that join ask for, `types` and `problem` are what is said,
+//! `metrics` the same for Prometheus.
 
 mod desk;
+mod door;
 mod metrics;
 pub mod problem;
 mod reservation;
@@ -11,4 +12,5 @@ mod routes;
 pub mod types;
 
 pub use desk::{Caller, Desk};
+pub use door::{Door, newcomers};
 pub use routes::router;

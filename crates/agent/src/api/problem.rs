@@ -48,6 +48,7 @@ const CODES: &[(&str, u16, &str)] = &[
     ),
     ("check-failed", 422, "A check has refused it"),
     ("host-refused", 409, "This host does not take the VM"),
+    ("not-taken", 409, "The site does not take this host"),
     ("changed", 412, "Somebody else has changed it meanwhile"),
     ("bug", 500, "The agent has met what it cannot explain"),
     ("directory-away", 503, "The site's directory does not answer"),

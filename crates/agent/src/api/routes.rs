@@ -11,6 +11,7 @@ use messages::vm_name::VmName;
 use serde::Deserialize;
 
 use super::desk::{Caller, Desk};
+use super::door::give_token;
 use super::problem::{self, Problem};
 use super::reservation::reserve;
 use super::types::{ChangeObject, HostObject, OperationObject, SiteObject, VerdictObject, VmObject};
@@ -48,6 +49,7 @@ pub fn router(desk: Desk) -> Router {
         .route("/v1/operations/{id}", get(operation).delete(cancel))
         .route("/v1/local", get(local))
         .route("/v1/reservations", post(reserve))
+        .route("/v1/tokens", post(give_token))
         .nest("/v1/vms", vms)
         .fallback(nothing)
         .layer(middleware::from_fn(guard))

@@ -167,6 +167,17 @@ pub struct ChangeObject {
     pub operation: Option<OperationObject>,
 }
 
+/// A token by which a host may join the site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenObject {
+    /// The token, as a person carries it.
+    pub token: String,
+    /// Where the host that joins calls the agent: an address, and its port if that is not the usual one.
+    pub agent: String,
+    /// How long the token is good, in seconds.
+    pub valid_s: u64,
+}
+
 /// How a host is judged for a VM's backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerdictObject {

@@ -19,7 +19,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, Args, Parser, Subcommand};
 
 pub use self::demo::DemoArgs;
-pub use agent::{AgentCommand, AgentRunArgs, InitArgs};
+pub use agent::{AgentCommand, AgentRunArgs, InitArgs, JoinArgs, PlaceArgs, TokenArgs};
 pub use gateway::GatewayArgs;
 pub use machine::{Engine, EngineArgs, PanicPolicy, SlowArgs, SlowPolicy, VmArgs};
 pub use process::{EventsArgs, OriginArgs, ProfileArgs, SandboxArgs};

@@ -103,6 +103,11 @@ impl Site {
         self.agent.get(path)
     }
 
+    /// Asks for an object that is made for this question.
+    pub fn make<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, AskError> {
+        self.agent.make(path, body)
+    }
+
     /// Has something changed.
     pub fn change(&self, method: &str, path: &str, body: &impl Serialize) -> Result<ChangeObject, AskError> {
         self.agent.change(method, path, body)

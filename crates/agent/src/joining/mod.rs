@@ -1,0 +1,22 @@
+//! How a host joins a site (docs/decisions/0115). A person has an agent draw a token, and gives it to the
+//! host that is to join; that host calls the agent, each of the two proves to the other that it is meant, and
+//! the host gets the site's key and settings.
+//!
+//! `token` is what the person carries; `tokens` are those that this agent has given, `gate` lets their
+//! holders in and tells them that they are at the right place; `offer` is what the two say to each other;
+//! `mark` shows whether they share a directory; `caller` is the end of the host that joins. The answers of
+//! the agent are in `api`.
+
+mod caller;
+mod gate;
+mod mark;
+mod offer;
+mod token;
+mod tokens;
+
+pub use caller::{Giver, JoinError};
+pub use gate::{PROTOCOL, server};
+pub use mark::{Mark, is_mark, sees};
+pub use offer::{KeyGiven, MarkSeen, Newcomer, Offer};
+pub use token::Token;
+pub use tokens::{Refusal, Tokens};
