@@ -128,6 +128,27 @@ pub fn has_host(config: &DirectoryConfig, host: &str) -> Result<bool, StoreError
     Ok(open(config)?.read(&key)?.is_some())
 }
 
+/// Writes a key of this host's own into the site's store, reads it back, and removes it.
+///
+/// # Errors
+/// The store does not do that, or gives another value than was written.
+pub fn try_store(config: &DirectoryConfig, host: &str) -> Result<(), StoreError> {
+    let store = open(config)?;
+    let key = Key::new(&format!("doctor/{host}")).map_err(|error| StoreError::Refused(error.to_string()))?;
+    let value = format!("{:032x}", os::entropy::random_u128());
+    store.write(&key, value.as_bytes(), Expected::Any)?;
+    let read = store.read(&key)?;
+    store.remove(&key, Expected::Any)?;
+    match read {
+        Some(stored) if stored.value == value.as_bytes() => Ok(()),
+        _ => Err(StoreError::Refused(
+            "what was written into the directory was not there afterwards; two hosts may use different ones, \
+             or somebody else runs a doctor of this host's name"
+                .into(),
+        )),
+    }
+}
+
 /// Opens the store of a file. That etcd answers is not needed for that.
 fn open(config: &DirectoryConfig) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match config {

@@ -34,10 +34,10 @@ mod wishes;
 
 use std::path::PathBuf;
 
-pub use api::{problem::Problem, types};
+pub use api::{examination, problem::Problem, types};
 pub use config::{Config, ConfigError, DirectoryConfig};
 pub use identity::IdentityError;
-pub use keeper::{create as create_store, has_host};
+pub use keeper::{create as create_store, has_host, try_store};
 pub use serve::{AgentError, serve};
 
 /// What an agent must be told of the program that it is part of.

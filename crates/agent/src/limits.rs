@@ -70,3 +70,9 @@ pub const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
 /// A caller who is refused may have sent so many bytes that are read before the connection is closed, so that
 /// the refusal is not lost.
 pub const FAREWELL_BYTES_MAX: usize = 64 << 10;
+/// A port that is examined answers for so long.
+pub const ECHO_LASTS: Duration = Duration::from_secs(4);
+/// Ports of a host that answer at once because they are examined.
+pub const ECHOES_MAX: usize = 4;
+/// Bytes of a datagram that such a port sends back at most.
+pub const ECHO_BYTES_MAX: usize = 9_216;

@@ -33,6 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "arbiter", "control", "etcd", "link", "machine", "messages", "os", "plan", "report", "store",
         ],
     ),
+    ("doctor", &["agent", "arbiter", "link", "os", "replica", "report"]),
     ("profile", &["report", "hart"]),
     (
         "host",
@@ -49,8 +50,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "agent", "arbiter", "cable", "console", "control", "gateway", "host", "image", "link", "os",
-            "ports", "profile", "report", "replica", "machine", "hart",
+            "agent", "arbiter", "cable", "console", "control", "doctor", "gateway", "host", "image", "link",
+            "os", "ports", "profile", "report", "replica", "machine", "hart",
         ],
     ),
     ("isa-programs", &[]),

@@ -15,6 +15,7 @@ const BUDGETS: &[(&str, usize)] = &[
     ("model", 1_500),
     ("arbiter", 1_000),
     ("disk", 4_000),
+    ("doctor", 1_500),
     ("etcd", 1_200),
     ("store", 1_500),
     ("agent", 6_500),

@@ -76,17 +76,22 @@ fn told(problem: &Problem) -> String {
     problem.detail.clone() + &reasons.collect::<String>()
 }
 
+/// The agent's socket that the environment names, if it does.
+pub fn named_socket() -> Option<PathBuf> {
+    let named = std::env::var(VARIABLE).ok().filter(|text| !text.is_empty())?;
+    Some(PathBuf::from(named.strip_prefix("unix:").unwrap_or(&named)))
+}
+
 impl Site {
     /// The agent that the environment names, or else that of this host, if one answers there.
     ///
     /// # Errors
     /// The environment names one that does not answer.
     pub fn here() -> Result<Option<Site>, SiteError> {
-        let named = std::env::var(VARIABLE).ok().filter(|text| !text.is_empty());
-        let socket = match &named {
-            Some(text) => PathBuf::from(text.strip_prefix("unix:").unwrap_or(text)),
-            None => spec::local_directory().join("agent.sock"),
-        };
+        let named = named_socket();
+        let socket = named
+            .clone()
+            .unwrap_or_else(|| spec::local_directory().join("agent.sock"));
         let to = Where::Socket(socket.clone());
         match UnixStream::connect(&socket) {
             Ok(_) => Ok(Some(Site { to })),
