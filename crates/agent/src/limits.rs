@@ -70,6 +70,8 @@ pub const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
 /// A caller who is refused may have sent so many bytes that are read before the connection is closed, so that
 /// the refusal is not lost.
 pub const FAREWELL_BYTES_MAX: usize = 64 << 10;
+/// Questions by which the time to another agent and back is measured.
+pub const ROUND_TRIPS: usize = 5;
 /// A port that is examined answers for so long.
 pub const ECHO_LASTS: Duration = Duration::from_secs(4);
 /// Ports of a host that answer at once because they are examined.

@@ -15,7 +15,7 @@ pub const ROOM_ENOUGH: u64 = 1 << 30;
 /// Fewer free ports than this may be too few when hosts fail.
 pub const PORTS_ENOUGH: usize = 10;
 /// The agent of this host has this long to answer, in which it asks the others.
-pub const AGENT_PATIENCE: Duration = Duration::from_secs(10);
+pub const AGENT_PATIENCE: Duration = Duration::from_secs(15);
 /// Another host has this long to answer on a port.
 pub const ECHO_PATIENCE: Duration = Duration::from_millis(800);
 /// A datagram is sent so many times before it is taken for lost.

@@ -65,7 +65,7 @@ fn round_trip(peer: &PeerObject) -> Line {
     );
     let sentence = format!("answers at {} after {ms}", peer.agent);
     if peer.round_trip_us > ROUND_TRIP_US_MAX {
-        let more = "each answer of a VM with its backup there waits for about as long";
+        let more = "if that is the network and no busy host, each answer of a protected VM waits as long";
         return Line::warn("agent", format!("{sentence}; {more}"));
     }
     Line::ok("agent", sentence)
