@@ -8,9 +8,9 @@ use hyper::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::problem::Problem;
 use crate::api::types::ChangeObject;
-use crate::client::{Answer, CallError, Question, Where, ask};
+use membership::client::{Answer, CallError, Question, Where, ask};
+use membership::problem::Problem;
 
 /// The agent has this long to answer.
 const PATIENCE: Duration = Duration::from_secs(20);

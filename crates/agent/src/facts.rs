@@ -11,7 +11,7 @@ use plan::limits::PROCESS_BYTES;
 use serde::{Deserialize, Serialize};
 
 use crate::Program;
-use crate::config::Config;
+use membership::config::Config;
 
 /// What an agent tells of its host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use store::{Directory, Doubt, Etcd, Expected, Key, Prefix, Revision, Seen, Store, StoreError};
 
-use crate::config::DirectoryConfig;
 use crate::limits::{STORE_PAUSE, STORE_WATCH};
+use membership::config::DirectoryConfig;
 
 /// What the watch tells.
 #[derive(Debug)]
@@ -126,6 +126,27 @@ pub fn create(directory: &Path) -> Result<(), StoreError> {
 pub fn has_host(config: &DirectoryConfig, host: &str) -> Result<bool, StoreError> {
     let key = Key::host(host).map_err(|error| StoreError::Refused(error.to_string()))?;
     Ok(open(config)?.read(&key)?.is_some())
+}
+
+/// Writes a key of this host's own into the site's store, reads it back, and removes it.
+///
+/// # Errors
+/// The store does not do that, or gives another value than was written.
+pub fn try_store(config: &DirectoryConfig, host: &str) -> Result<(), StoreError> {
+    let store = open(config)?;
+    let key = Key::new(&format!("doctor/{host}")).map_err(|error| StoreError::Refused(error.to_string()))?;
+    let value = format!("{:032x}", os::entropy::random_u128());
+    store.write(&key, value.as_bytes(), Expected::Any)?;
+    let read = store.read(&key)?;
+    store.remove(&key, Expected::Any)?;
+    match read {
+        Some(stored) if stored.value == value.as_bytes() => Ok(()),
+        _ => Err(StoreError::Refused(
+            "what was written into the directory was not there afterwards; two hosts may use different ones, \
+             or somebody else runs a doctor of this host's name"
+                .into(),
+        )),
+    }
 }
 
 /// Opens the store of a file. That etcd answers is not needed for that.

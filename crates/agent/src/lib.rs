@@ -6,22 +6,18 @@
 //! has just started knows as much as one that has run for a year: the site's store has what people want, and
 //! the processes what is so.
 //!
-//! Map, from below: `limits` has all bounds; `config` is the file; `identity` is how agents know each other;
-//! `records` is what stands in the store, `known` what was read of it, `keeper` the store itself; `processes`
-//! are those of this host; `facts` is what agents tell each other, `sight` makes of it what the planner looks
-//! at; `client` calls agents, and `asking` does so for commands; `happenings` is what has happened; `mind`
-//! looks, decides and acts, and gives a `scene` of what it sees; `wishes` are the changes that people make;
-//! `api` answers them; `joining` lets further hosts in; `serve` is all of it together.
+//! Map, from below: `limits` has all bounds; `records` is what stands in the store, `known` what was read of
+//! it, `keeper` the store itself; `processes` are those of this host; `facts` is what agents tell each other,
+//! `sight` makes of it what the planner looks at; `asking` is how commands ask an agent; `happenings` is what
+//! has happened; `mind` looks, decides and acts, and gives a `scene` of what it sees; `wishes` are the
+//! changes that people make; `api` answers them; `serve` is all of it together. Which host is one of the
+//! site, and how agents call each other, is the crate `membership`.
 #![forbid(unsafe_code)]
 
 mod api;
 mod asking;
-pub mod client;
-mod config;
 mod facts;
 mod happenings;
-mod identity;
-pub mod joining;
 mod keeper;
 mod known;
 pub mod limits;
@@ -35,11 +31,9 @@ mod wishes;
 
 use std::path::PathBuf;
 
-pub use api::{problem::Problem, types};
+pub use api::{examination, types};
 pub use asking::{Agent, AskError};
-pub use config::{Config, ConfigError, DirectoryConfig};
-pub use identity::IdentityError;
-pub use keeper::{create as create_store, has_host};
+pub use keeper::{create as create_store, has_host, try_store};
 pub use serve::{AgentError, serve};
 
 /// What an agent must be told of the program that it is part of.

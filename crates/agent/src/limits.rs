@@ -36,8 +36,6 @@ pub const WRITE_PATIENCE: Span = Span::from_ms(5_000);
 pub const PROGRESS_EVERY: Span = Span::from_ms(20_000);
 /// The body of a request may have so many bytes: a VM's settings.
 pub const REQUEST_BYTES_MAX: usize = 256 << 10;
-/// The answer of another agent may have so many bytes.
-pub const ANSWER_BYTES_MAX: usize = 4 << 20;
 /// Connections to the agent at once; further ones wait.
 pub const CONNECTIONS_MAX: usize = 256;
 /// Happenings of a host's VMs that are kept for whoever asks.
@@ -52,21 +50,19 @@ pub const LAST_WORDS_BYTES: u64 = 4 << 10;
 pub const TRIAL_FIGURES_EVERY_MS: u64 = 100;
 /// Bytes of the file of happenings, after which a new one is begun; the one before is kept beside it.
 pub const EVENTS_BYTES: u64 = 16 << 20;
-/// Tokens by which hosts may join that are good at once.
-pub const TOKENS_MAX: usize = 16;
-/// Tokens that an agent remembers, so that it can say of one that it is used up or expired.
-pub const TOKENS_KEPT: usize = 64;
 /// A token is good for at most so many seconds.
 pub const TOKEN_VALID_S_MAX: u64 = 24 * 3_600;
-/// Calls with a token that is not good are answered so many times in [`TOKEN_FAILURES_SPAN`].
-pub const TOKEN_FAILURES_MAX: usize = 5;
-/// The time in which failures with tokens are counted.
-pub const TOKEN_FAILURES_SPAN: Span = Span::from_ms(60_000);
-/// The agent that a host asks to join has this long for each answer: it may have to read a file server.
-pub const JOIN_PATIENCE: Duration = Duration::from_secs(10);
 /// An agent that has just started has this long to read the site's directory before it judges a host that
 /// joins.
 pub const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
 /// A caller who is refused may have sent so many bytes that are read before the connection is closed, so that
 /// the refusal is not lost.
 pub const FAREWELL_BYTES_MAX: usize = 64 << 10;
+/// Questions by which the time to another agent and back is measured.
+pub const ROUND_TRIPS: usize = 5;
+/// A port that is examined answers for so long.
+pub const ECHO_LASTS: Duration = Duration::from_secs(4);
+/// Ports of a host that answer at once because they are examined.
+pub const ECHOES_MAX: usize = 4;
+/// Bytes of a datagram that such a port sends back at most.
+pub const ECHO_BYTES_MAX: usize = 9_216;

@@ -15,8 +15,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use messages::vm_name::VmName;
 
 use crate::Program;
-use crate::config::Config;
 use crate::limits::{LAST_WORDS_BYTES, LOGS_KEPT, RESERVATION, TRIAL_FIGURES_EVERY_MS};
+use membership::config::Config;
 
 /// What a process was started for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -29,16 +29,16 @@ use tokio_rustls::server::TlsStream;
 
 use crate::Program;
 use crate::api::{self, Caller, Desk, Door};
-use crate::config::Config;
 use crate::happenings::Happenings;
-use crate::identity::{Fingerprint, Identity, IdentityError};
-use crate::joining;
 use crate::keeper::Keeper;
 use crate::limits::{AGENT_PATIENCE, CONNECTIONS_MAX, FAREWELL_BYTES_MAX, LOOK_EVERY, STATUS_PATIENCE};
 use crate::lock;
 use crate::mind::{self, Mind, Parts, Told};
 use crate::processes::Processes;
 use crate::scene::Scene;
+use membership::config::Config;
+use membership::identity::{Fingerprint, Identity, IdentityError};
+use membership::joining;
 
 /// Why an agent ends.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +77,7 @@ pub fn serve(config: &Config, program: Program, ready: &mut dyn FnMut(&Path)) ->
     };
     let key = key.load()?;
     let identity = Identity::new(&key, &config.host)?;
-    let door = Arc::new(Door::new(config, key, identity.authority, program.version));
+    let door = Arc::new(Door::new(config, key, identity.authority, &program));
     let at = |place: &Path| {
         let place = place.display().to_string();
         move |source| AgentError::Place { place, source }
@@ -380,5 +380,27 @@ fn follow(process: &Found, followed: &Arc<Mutex<BTreeSet<String>>>, tell: &Sende
     });
     if thread.is_err() {
         lock(followed).remove(&name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_who_is_refused_is_not_read_for_ever() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let calling = TcpStream::connect(address);
+            let (caller, accepted) = tokio::join!(calling, listener.accept());
+            let (mut caller, stream) = (caller.unwrap(), accepted.unwrap().0);
+            // The caller goes on without hanging up, and reads that it is refused.
+            let words = vec![0; FAREWELL_BYTES_MAX];
+            let (_, written) = tokio::join!(part(stream), caller.write_all(&words));
+            written.unwrap();
+            assert_eq!(caller.read(&mut [0; 1]).await.unwrap(), 0);
+        });
     }
 }

@@ -4,9 +4,10 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use agent::{Config, DirectoryConfig, Program, VmFacts};
+use agent::{Program, VmFacts};
 use anyhow::{Context, Result, anyhow, bail};
 use link::Key;
+use membership::config::{Config, DirectoryConfig};
 
 use crate::args::{AgentCommand, AgentRunArgs, InitArgs};
 use crate::host_file::{KEY_FILE, OfSite, private_directory, text, write_new};

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use agent::DirectoryConfig;
 use anyhow::{Context, Result, bail};
+use membership::config::DirectoryConfig;
 use toml::{Table, Value};
 
 use crate::args::PlaceArgs;

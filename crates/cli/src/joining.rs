@@ -9,10 +9,10 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::Path;
 use std::process::ExitCode;
 
-use agent::joining::{Giver, JoinError, Mark, Newcomer, Offer, Token};
 use agent::types::TokenObject;
-use agent::{Config, DirectoryConfig};
 use anyhow::{Context, Result, anyhow, bail};
+use membership::config::{Config, DirectoryConfig};
+use membership::joining::{Giver, JoinError, Mark, Newcomer, Offer, Token};
 use serde_json::json;
 
 use crate::args::{JoinArgs, TokenArgs};

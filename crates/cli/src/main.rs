@@ -11,6 +11,7 @@ extern crate terminal;
 mod agent;
 mod args;
 mod demo;
+mod doctor;
 mod draft;
 mod fits;
 mod gateway;
@@ -170,6 +171,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Events(args) => vm_verbs::events(&args)?,
         Command::Release(args) => release::run(&args)?,
         Command::Agent(command) => return agent::run(&command),
+        Command::Doctor(args) => return doctor::run(&args),
         Command::Gateway(args) => gateway::run(&args)?,
         Command::Image(command) => image::run(command)?,
         Command::Log(command) => return log::run(&command),

@@ -10,7 +10,6 @@ use rustls::ClientConfig;
 use store::{Doubt, Revision, StoreError};
 use tokio::sync::watch;
 
-use crate::client::{Connection, Question, Where};
 use crate::happenings::{Happened, Happenings};
 use crate::keeper::{Keeper, Write};
 use crate::limits::AGENT_PATIENCE;
@@ -18,8 +17,9 @@ use crate::processes::Processes;
 use crate::scene::Scene;
 use crate::wishes::Change;
 use crate::{Program, VmFacts};
+use membership::client::{Connection, Question, Where};
 
-use super::problem::Problem;
+use membership::problem::Problem;
 
 /// A wish is looked at anew so many times if somebody else changes something meanwhile.
 const ATTEMPTS: usize = 5;

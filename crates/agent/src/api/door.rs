@@ -13,16 +13,19 @@ use link::Key;
 use messages::time::Span;
 use os::sys::clock;
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use super::desk::{Caller, Desk};
-use super::problem::Problem;
 use super::types::TokenObject;
-use crate::config::Config;
-use crate::identity::Fingerprint;
-use crate::joining::{self, KeyGiven, MarkSeen, Newcomer, Offer, Token, Tokens};
-use crate::limits::{REQUEST_BYTES_MAX, SETTLE_PATIENCE, TOKEN_VALID_S_MAX, TOKENS_MAX};
+use crate::Program;
+use crate::limits::{ECHOES_MAX, REQUEST_BYTES_MAX, SETTLE_PATIENCE, TOKEN_VALID_S_MAX};
 use crate::lock;
 use crate::scene::Scene;
+use membership::config::Config;
+use membership::identity::Fingerprint;
+use membership::joining::{self, KeyGiven, MarkSeen, Newcomer, Offer, Token, Tokens};
+use membership::limits::TOKENS_MAX;
+use membership::problem::Problem;
 
 /// Port of agents that is not named.
 const PORT_USUAL: u16 = 7701;
@@ -42,19 +45,25 @@ pub struct Door {
     pub address: IpAddr,
     /// What has to be alike on all hosts, as it is on this one.
     pub here: Newcomer,
+    /// Can guests' code be translated here?
+    pub translates: bool,
+    /// Places for ports that answer for a moment because somebody examines them.
+    pub echoes: Arc<Semaphore>,
 }
 
 impl Door {
     /// The door of the site that has this key and authority.
     #[must_use]
-    pub fn new(config: &Config, key: Key, authority: Fingerprint, version: &str) -> Door {
+    pub fn new(config: &Config, key: Key, authority: Fingerprint, program: &Program) -> Door {
         Door {
             tokens: Arc::default(),
             authority,
             key,
             offer: Offer::of(config),
             address: config.address,
-            here: Newcomer::new(&config.host, config.address, version),
+            here: Newcomer::new(&config.host, config.address, program.version),
+            translates: program.translates,
+            echoes: Arc::new(Semaphore::new(ECHOES_MAX)),
         }
     }
 }
@@ -135,7 +144,7 @@ async fn mark(
 }
 
 /// Looks for a mark, on a thread that may wait for a file server.
-async fn see(door: &Door, name: String) -> Result<bool, Problem> {
+pub(super) async fn see(door: &Door, name: String) -> Result<bool, Problem> {
     let directory = door.offer.arbiter.clone();
     let looked = tokio::task::spawn_blocking(move || joining::sees(&directory, &name)).await;
     looked.map_err(|error| Problem::new("bug", error.to_string()))

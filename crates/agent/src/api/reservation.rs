@@ -13,10 +13,10 @@ use report::amount::rounded;
 use serde::{Deserialize, Serialize};
 
 use super::desk::Desk;
-use super::problem::Problem;
 use crate::limits::{LISTEN_LOOK, LISTEN_PATIENCE};
 use crate::lock;
 use crate::scene::Scene;
+use membership::problem::Problem;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::desk::{Caller, Desk};
 use super::door::give_token;
-use super::problem::{self, Problem};
+use super::examination::{examination, peers};
 use super::reservation::reserve;
 use super::types::{ChangeObject, HostObject, OperationObject, SiteObject, VerdictObject, VmObject};
 use crate::happenings::Happened;
@@ -20,6 +20,7 @@ use crate::limits::REQUEST_BYTES_MAX;
 use crate::records::{PowerWord, ProtectionWord};
 use crate::scene::Scene;
 use crate::wishes::{self, Change, Deed, Wisher};
+use membership::problem::{self, Problem};
 
 /// What a route gives.
 type Reply<T> = Result<Json<T>, Problem>;
@@ -50,6 +51,8 @@ pub fn router(desk: Desk) -> Router {
         .route("/v1/local", get(local))
         .route("/v1/reservations", post(reserve))
         .route("/v1/tokens", post(give_token))
+        .route("/v1/examination", get(examination))
+        .route("/v1/peers", get(peers))
         .nest("/v1/vms", vms)
         .fallback(nothing)
         .layer(middleware::from_fn(guard))

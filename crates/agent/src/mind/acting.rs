@@ -13,10 +13,10 @@ use plan::{Action, Decision, HostName, Now, Vm};
 use serde::Deserialize;
 
 use super::{Mind, Ordered, Told};
-use crate::client::{Answer, Connection, Question, Where};
 use crate::facts::Report;
 use crate::limits::{AGENT_PATIENCE, REPORT_EVERY, RESERVATION_PATIENCE};
 use crate::lock;
+use membership::client::{Answer, Connection, Question, Where};
 
 /// The part of a problem (`api::problem`) that a caller needs.
 #[derive(Deserialize)]
@@ -203,7 +203,7 @@ async fn poll(to: &Where, host: &HostName, connection: &mut Option<Connection>, 
         };
         let answer = open.ask(&Question::get("/v1/local"), AGENT_PATIENCE).await?;
         *connection = Some(open);
-        Ok::<Answer, crate::client::CallError>(answer)
+        Ok::<Answer, membership::client::CallError>(answer)
     });
     let report = match asked.await {
         Ok(Ok(answer)) if answer.is_good() => serde_json::from_slice::<Report>(&answer.body).ok(),

@@ -29,11 +29,8 @@ use plan::{Backoff, Failures, HostName, Lost, Prepared, Wall, Watch};
 use report::Ending;
 use tokio::sync::watch;
 
-use crate::client::Where;
-use crate::config::Config;
 use crate::facts::Fixed;
 use crate::happenings::Happenings;
-use crate::identity::Identity;
 use crate::keeper::{Keeper, Write};
 use crate::known::Known;
 use crate::limits::LOOK_EVERY;
@@ -41,6 +38,9 @@ use crate::processes::Processes;
 use crate::scene::{self, Scene};
 use crate::sight::AllHeard;
 use crate::{Program, VmFacts};
+use membership::client::Where;
+use membership::config::Config;
+use membership::identity::Identity;
 
 pub use ownership::watch as watch_ownership;
 use told::Owner;

@@ -4,10 +4,10 @@ use messages::vm_name::VmName;
 use store::{Expected, Key};
 
 use super::wish::{Change, Wisher, after, find, host, with_operation, write};
-use crate::api::problem::Problem;
 use crate::keeper::Write;
 use crate::records::{DrainRecord, KindRecord, OperationRecord, OperationState, VmKey};
 use crate::scene::Scene;
+use membership::problem::Problem;
 
 /// What somebody wants done with a VM that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]

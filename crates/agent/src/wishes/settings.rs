@@ -6,10 +6,10 @@ use store::Expected;
 
 use super::wish::{Change, Wisher, after, write};
 use crate::VmFacts;
-use crate::api::problem::Problem;
 use crate::keeper::Write;
 use crate::records::{AskedRecord, PowerWord, ProtectionWord, Spec, VmKey};
 use crate::scene::Scene;
+use membership::problem::Problem;
 
 /// Creates a VM of these settings, or changes the settings of one.
 ///

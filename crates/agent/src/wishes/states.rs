@@ -4,9 +4,9 @@ use messages::vm_name::VmName;
 use plan::Wall;
 
 use super::wish::{Change, Wisher, after, find, host, with_operation, write};
-use crate::api::problem::Problem;
 use crate::records::{AskedRecord, KindRecord, PowerWord, ProtectionWord, Spec, VmKey};
 use crate::scene::{Scene, SceneVm};
+use membership::problem::Problem;
 
 /// Whether the guest shall run.
 ///

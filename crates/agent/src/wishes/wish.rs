@@ -5,12 +5,12 @@ use plan::HostName;
 use serde::Serialize;
 use store::{Expected, Key};
 
-use crate::api::problem::Problem;
 use crate::keeper::Write;
 use crate::known::Record;
 use crate::limits::COMMENT_BYTES_MAX;
 use crate::records::{AskedRecord, KindRecord, OperationRecord, OperationState, Spec, VmKey};
 use crate::scene::{Scene, SceneVm};
+use membership::problem::Problem;
 
 /// Who wishes, under which number, and why.
 #[derive(Clone, Debug)]

@@ -1,4 +1,5 @@
-//! What the commands take that concern an agent: `agent init`, `agent token`, `agent join` and `agent run`.
+//! What the commands take that concern an agent: `agent init`, `agent token`, `agent join` and `agent run`;
+//! and `doctor`.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -91,6 +92,19 @@ pub struct InitArgs {
     pub etcd: Vec<String>,
     #[command(flatten)]
     pub place: PlaceArgs,
+}
+
+#[derive(Args)]
+pub struct DoctorArgs {
+    /// Look at the other hosts of the site too, as they are seen from this one
+    #[arg(long)]
+    pub peers: bool,
+    /// Print one line of JSON for each finding
+    #[arg(long)]
+    pub json: bool,
+    /// What the agent is to know; without this file the host is of no site
+    #[arg(long, value_name = "FILE", default_value = CONFIG_DEFAULT)]
+    pub config: PathBuf,
 }
 
 #[derive(Args)]

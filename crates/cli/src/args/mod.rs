@@ -19,7 +19,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, Args, Parser, Subcommand};
 
 pub use self::demo::DemoArgs;
-pub use agent::{AgentCommand, AgentRunArgs, InitArgs, JoinArgs, PlaceArgs, TokenArgs};
+pub use agent::{AgentCommand, AgentRunArgs, DoctorArgs, InitArgs, JoinArgs, PlaceArgs, TokenArgs};
 pub use gateway::GatewayArgs;
 pub use machine::{Engine, EngineArgs, PanicPolicy, SlowArgs, SlowPolicy, VmArgs};
 pub use process::{EventsArgs, OriginArgs, ProfileArgs, SandboxArgs};
@@ -203,6 +203,12 @@ pub enum Command {
     /// Run this host's agent, which looks after the VMs of a site, or make this host one of a site
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// Look whether this host can hold VMs well, and say what to do where it cannot
+    ///
+    /// Each finding is a line: `ok`; `warn`, where VMs run but not as well as they could; or `no`, where
+    /// something does not work. On a host of a site the agent, the directory and the arbiter are tried too.
+    /// Nothing is changed, and no VM is disturbed.
+    Doctor(DoctorArgs),
     /// Connect guests to the network without root; clients' connections outlive the primary
     ///
     /// VMs connect here with `--net gateway=`. Their guests reach the network through the sockets of this

@@ -4,10 +4,10 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use agent::client::CallError;
 use agent::types::{ChangeObject, OperationObject, OperationState, VmObject};
 use agent::{Agent, AskError};
 use anyhow::Result;
+use membership::client::CallError;
 use replica::VmName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -38,17 +38,22 @@ pub enum Waited {
     Stopped,
 }
 
+/// The agent's socket that the environment names, if it does.
+pub fn named_socket() -> Option<PathBuf> {
+    let named = std::env::var(VARIABLE).ok().filter(|text| !text.is_empty())?;
+    Some(PathBuf::from(named.strip_prefix("unix:").unwrap_or(&named)))
+}
+
 impl Site {
     /// The agent that the environment names, or else that of this host, if one answers there.
     ///
     /// # Errors
     /// The environment names one that does not answer.
     pub fn here() -> Result<Option<Site>, AskError> {
-        let named = std::env::var(VARIABLE).ok().filter(|text| !text.is_empty());
-        let socket = match &named {
-            Some(text) => PathBuf::from(text.strip_prefix("unix:").unwrap_or(text)),
-            None => spec::local_directory().join("agent.sock"),
-        };
+        let named = named_socket();
+        let socket = named
+            .clone()
+            .unwrap_or_else(|| spec::local_directory().join("agent.sock"));
         let agent = Agent::at(socket.clone());
         match UnixStream::connect(&socket) {
             Ok(_) => Ok(Some(Site { agent })),

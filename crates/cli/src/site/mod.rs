@@ -6,7 +6,7 @@ mod client;
 mod text;
 mod verbs;
 
-pub use client::Site;
+pub use client::{Site, named_socket};
 pub use verbs::{
     cancel, check, create, delete, drain, events, hosts, move_vm, operations, power, protection, start,
     status, stop, swap, undrain, wait,

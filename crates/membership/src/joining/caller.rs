@@ -15,10 +15,10 @@ use tokio_rustls::TlsConnector;
 use super::gate;
 use super::offer::{KeyGiven, MarkSeen, Newcomer, Offer};
 use super::token::Token;
-use crate::api::problem::Problem;
 use crate::client::{CallError, Connection, Question};
 use crate::identity::IdentityError;
 use crate::limits::JOIN_PATIENCE;
+use crate::problem::Problem;
 
 /// A connection to an agent of the site, for one host that joins.
 #[derive(Debug)]

@@ -7,7 +7,7 @@
 //! in of agents is the same as without tokens.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use os::sys::clock;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -25,7 +25,6 @@ use rustls::{
 use super::token::Token;
 use super::tokens::{Refusal, Tokens};
 use crate::identity::{Fingerprint, Identity, IdentityError};
-use crate::lock;
 
 /// What a host that joins asks for in its handshake.
 pub const PROTOCOL: &[u8] = b"lockstep-join/1";
@@ -97,7 +96,11 @@ impl ClientCertVerifier for Holders {
         _: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let of = Fingerprint::of(shown)?;
-        match lock(&self.tokens).admit(clock::now(), of) {
+        let tokens = self.tokens.lock();
+        match tokens
+            .unwrap_or_else(PoisonError::into_inner)
+            .admit(clock::now(), of)
+        {
             Ok(()) => Ok(ClientCertVerified::assertion()),
             // Each becomes an alert of its own, of which the caller makes a sentence.
             Err(refusal) => Err(Error::InvalidCertificate(match refusal {
