@@ -4,7 +4,7 @@ handed over to its backup, whose network is well, and does not come back when th
 import contextlib
 import time
 
-from lib.pings import Pings
+from lib.pings import Calls, Pings
 from lib.report import Scenarios, ensure
 from lib.site import VM, Site
 
@@ -42,11 +42,10 @@ def handed_over(turn, behind, fault):
     """The frame of these scenarios: the fault lasts ten seconds; the figures."""
     with Site(turn.program, behind=behind, keep=turn.keep) as site, contextlib.ExitStack() as stack:
         ledger, owner, backup = site.shop(), site.owner(), site.backup()
-        pings = None
-        if behind != "gateway":
-            pings = Pings(site.network.host("client"), site.guests[VM][0])
-            stack.callback(pings.stop)
-            site.until(lambda: pings.answered, 10, "the guest does not answer a ping")
+        client, (address, port) = site.network.host("client"), site.guests[VM]
+        asking = Calls(client, address, port) if behind == "gateway" else Pings(client, address)
+        stack.callback(asking.stop)
+        site.until(lambda: asking.answered, 10, "the guest does not answer a ping")
         begin = time.monotonic()
         with fault(site, owner):
             what = f"the network of host {owner.name} is gone, and the VM stays"
@@ -58,9 +57,8 @@ def handed_over(turn, behind, fault):
         ensure(not others, f"the VM went back and forth: {1 + len(others)} hand-overs ({site.story()})")
         ensure(site.owner() is backup, f"the VM is not where its backup was ({site.story()})")
         gap = ledger.pause_around(begin)
-        # What a client's own TCP waits for before it sends again is none of the hand-over's.
-        answered = pings.answered if pings else ledger.acknowledged
-        pause = next(at for at in list(answered) if at > stop) - stop
+        # What client and guest wait for before they send again what was lost is none of the hand-over's.
+        pause = next(at for at in list(asking.answered) if at > stop) - stop
         told = f"handed over {end - begin:.2f} s after the fault, pause from its stop {pause * 1e3:.0f} ms, "
         told += f"the client's whole gap {gap:.2f} s"
         ensure(end - begin <= HANDED_S and pause < PAUSE_S, told)

@@ -1,11 +1,13 @@
-"""`Pings`: a client that asks a guest's kernel for an echo all the time.
+"""`Pings`: a client that asks a guest's kernel for an echo all the time, and `Calls`, one that calls the
+guest's Redis anew all the time, for a guest behind a gateway, which passes no echo.
 
-A client with a TCP connection waits longer and longer before it sends again what was lost, so after seconds
-without a network it tells of its own patience and not of the guest. Each echo request is a new one, which is
-answered at once as soon as the guest can be reached.
+A client with a TCP connection waits longer and longer before it sends again what was lost, and so does the
+guest, so after seconds without a network they tell of their own patience. What is asked anew is answered at
+once as soon as the guest can be reached.
 """
 
 import contextlib
+import selectors
 import socket
 import struct
 import threading
@@ -13,6 +15,8 @@ import time
 
 ECHO_REQUEST, ECHO_REPLY = 8, 0
 EVERY_S = 0.005
+# A gateway lets 128 clients of an address wait for a guest that does not answer.
+CALL_EVERY_S, CALLS_MAX = 0.04, 100
 
 
 def checksum(data):
@@ -60,13 +64,49 @@ class Pings:
                 if body[0] == ECHO_REPLY and struct.unpack(">H", body[4:6])[0] == self.identifier:
                     self.answered.append(time.monotonic())
 
-    def first_after(self, instant):
-        """Seconds from `instant` to the next answer; None: there is none yet."""
-        return next((at - instant for at in list(self.answered) if at > instant), None)
-
     def stop(self):
         """Ends it."""
         self.stopping.set()
         for thread in self.threads:
             thread.join()
         self.socket.close()
+
+
+class Calls:
+    """Calls the Redis at `address` and `port` from a host every few milliseconds until `stop`."""
+
+    def __init__(self, host, address, port):
+        self.host, self.place, self.answered = host, (address, port), []
+        self.waiting = selectors.DefaultSelector()
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self._work, daemon=True)
+        self.thread.start()
+
+    def _work(self):
+        due = time.monotonic()
+        while not self.stopping.is_set():
+            if time.monotonic() >= due and len(self.waiting.get_map()) < CALLS_MAX:
+                due = time.monotonic() + CALL_EVERY_S
+                self._call()
+            for key, _ in self.waiting.select(EVERY_S):
+                self._take(key.fileobj)
+
+    def _call(self):
+        with contextlib.suppress(OSError):
+            link = self.host.connect(*self.place, 1)
+            link.sendall(b"PING\r\n")
+            self.waiting.register(link, selectors.EVENT_READ)
+
+    def _take(self, link):
+        self.waiting.unregister(link)
+        with contextlib.suppress(OSError), link:
+            if link.recv(64).startswith(b"+PONG"):
+                self.answered.append(time.monotonic())
+
+    def stop(self):
+        """Ends it."""
+        self.stopping.set()
+        self.thread.join()
+        for key in list(self.waiting.get_map().values()):
+            key.fileobj.close()
+        self.waiting.close()
