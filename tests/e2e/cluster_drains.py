@@ -51,7 +51,7 @@ def drained(turn, behind, longest_s):
 
 @SCENARIOS.add(
     "drain",
-    "A host with four VMs behind a gateway, a client each, is emptied: protected elsewhere, no gap over 100 ms",
+    "A host with four VMs behind a gateway is emptied under load: all protected, no gap over 100 ms",
 )
 def drain(turn):
     return drained(turn, "gateway", GAP_S)
