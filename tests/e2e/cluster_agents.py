@@ -80,7 +80,7 @@ def agent_killed_in_verb(turn):
 def agent_killed_in_start(turn):
     with Site(turn.program, keep=turn.keep) as site:
         place = site.places["a"]
-        place.tell("create", site.shop_toml())
+        place.tell("create", site.settings())
         for ms in (0, 50, 200, 600, 1500):
             command = place.begin("start", VM, "--on", "a", "--no-wait")
             time.sleep(ms / 1000 + turn.random.uniform(0, 0.1))

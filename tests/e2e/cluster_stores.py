@@ -97,7 +97,7 @@ def storage_silent(turn):
 
 @SCENARIOS.add(
     "etcd-stopped",
-    "etcd is stopped for ten minutes (--minutes), in which the owner's host dies: the VM is protected again",
+    "etcd is stopped for a minute (--minutes), in which the owner's host dies: the VM is protected again",
 )
 def etcd_stopped(turn):
     with Site(turn.program, store="etcd", keep=turn.keep) as site:

@@ -391,6 +391,18 @@ impl VmKey {
 }
 
 impl KindRecord {
+    /// Does it come to nothing once nobody wants the VM to have a backup?
+    #[must_use]
+    pub fn needs_backup(&self) -> bool {
+        match self {
+            KindRecord::Failover { .. }
+            | KindRecord::Move { .. }
+            | KindRecord::MoveBackup { .. }
+            | KindRecord::Protect { .. } => true,
+            KindRecord::Reset | KindRecord::Start | KindRecord::Stop | KindRecord::Unprotect => false,
+        }
+    }
+
     /// The verb of the command line.
     #[must_use]
     pub fn word(&self) -> &'static str {

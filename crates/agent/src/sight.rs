@@ -128,12 +128,14 @@ pub fn process(known: &Known, heard: &AllHeard, own: &HostName, status: &Status)
 /// known to be better off.
 #[must_use]
 pub fn health(now: Now, told: &control::Health) -> Health {
+    let time_of = |wall: u64| Time(now.time.0.saturating_sub(now.since_wall(Wall(wall)).0));
     Health {
         is_net_down: told.net_down != Some(false),
-        disk_away: told.disks_away.first().map(|disk| {
-            let since = now.since_wall(Wall(disk.since_wall_ns));
-            (disk.path.clone(), Time(now.time.0.saturating_sub(since.0)))
-        }),
+        net_down_since: told.net_down_since_wall_ns.map(time_of),
+        disk_away: told
+            .disks_away
+            .first()
+            .map(|disk| (disk.path.clone(), time_of(disk.since_wall_ns))),
         is_arbiter_away: told.arbiter_away_since_wall_ns.is_some(),
         is_loaded: told.loaded,
     }

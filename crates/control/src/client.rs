@@ -132,8 +132,16 @@ impl Found {
     /// # Errors
     /// There is no answer within `patience`.
     pub fn ask(&self, verb: &Verb, patience: Duration) -> Result<Answer, CallError> {
+        self.ask_once(RequestId(entropy::random_u128()), verb, patience)
+    }
+
+    /// The same under a number of the caller's: what was asked under it before is answered and not done
+    /// again, as long as the process remembers it.
+    ///
+    /// # Errors
+    /// There is no answer within `patience`.
+    pub fn ask_once(&self, id: RequestId, verb: &Verb, patience: Duration) -> Result<Answer, CallError> {
         let until = Instant::now() + patience;
-        let id = RequestId(entropy::random_u128());
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match self.call(left)?.ask_as(id, verb, left) {

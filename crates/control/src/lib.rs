@@ -33,7 +33,7 @@ pub use health::{DiskAway, Health};
 pub use place::Place;
 pub use protocol::{Answer, Request, RequestId, Response, Verb, line};
 pub use snapshot::{Hook, Part, Taken, snapshot};
-pub use status::{Cloning, Observed, Status};
+pub use status::{Cloning, Observed, Status, VERSION};
 pub use text::{detail, list, sign, since, table};
 pub use verbs::{
     PATIENCE, Protecting, VerbError, await_role, events, failover, patience, pause, process, protect, reset,

@@ -22,6 +22,18 @@ impl fmt::Display for RequestId {
     }
 }
 
+impl std::str::FromStr for RequestId {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<RequestId, &'static str> {
+        let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match u128::from_str_radix(text, 16) {
+            Ok(id) if is_hex && text.len() <= 32 => Ok(RequestId(id)),
+            _ => Err("`id` is not text of 1 to 32 hexadecimal digits"),
+        }
+    }
+}
+
 impl Serialize for RequestId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -31,13 +43,7 @@ impl Serialize for RequestId {
 impl<'de> Deserialize<'de> for RequestId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RequestId, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        match u128::from_str_radix(&text, 16) {
-            Ok(id) if is_hex && text.len() <= 32 => Ok(RequestId(id)),
-            _ => Err(serde::de::Error::custom(
-                "`id` is not text of 1 to 32 hexadecimal digits",
-            )),
-        }
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

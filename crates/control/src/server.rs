@@ -21,7 +21,7 @@ use crate::limits::{
 };
 use crate::place::Place;
 use crate::protocol::{Answer, Request, RequestId, Response, Verb, line};
-use crate::status::Status;
+use crate::status::{Status, VERSION};
 
 /// The server of a control socket.
 pub struct Server {
@@ -397,7 +397,8 @@ impl Server {
 
 /// The answer of a process that runs no guest.
 fn status_only(vm: &str, state: StateWord, reason: &Reason) -> Answer {
-    let status = Status::only(vm, std::process::id(), state, reason.clone());
+    let mut status = Status::only(vm, std::process::id(), state, reason.clone());
+    status.version = VERSION.into();
     Answer::Status {
         status: Box::new(status),
     }

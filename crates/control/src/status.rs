@@ -9,6 +9,8 @@ use crate::health::Health;
 
 /// The version of the format, in the field `api`.
 pub const API: &str = "v1";
+/// The version of this program, in the field `version`.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What a process says of its VM.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +21,9 @@ pub struct Status {
     pub name: String,
     /// Number of the process; 0 if it is not known.
     pub pid: u32,
+    /// Version of the program that the process runs; empty if it is not known, as of one of an older release.
+    #[serde(default)]
+    pub version: String,
     /// Name of the process's host.
     pub host: String,
     /// What the guest does.
@@ -82,6 +87,7 @@ impl Status {
             api: API.into(),
             name: name.into(),
             pid,
+            version: String::new(),
             host: os::identity::host_name(),
             guest,
             paused_since_wall_ns: None,

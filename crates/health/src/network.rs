@@ -14,29 +14,41 @@ pub enum Way {
     Unknown,
     /// One at least leads somewhere, or there is none that should.
     Somewhere,
-    /// None leads anywhere, for this reason.
-    Nowhere(String),
+    /// None leads anywhere.
+    Nowhere {
+        /// The reason, as a clause.
+        why: String,
+        /// Since when the last of them has led nowhere.
+        since: Time,
+    },
 }
 
 impl Way {
     /// Where these ports together lead: a guest that is reached by one of two ports is still reached. For a
     /// claim the side with all its cables in is the better one ([`Lead::and`]).
     pub fn of<'a>(ports: impl Iterator<Item = &'a Port>, now: Time) -> Way {
-        let (mut nowhere, mut is_known) = (Vec::new(), true);
+        let (mut nowhere, mut is_known, mut since) = (Vec::new(), true, Time(0));
         for port in ports.filter(|port| port.has_cable()) {
             match port.lead(now) {
                 Lead::Somewhere(_) => return Way::Somewhere,
                 Lead::Unknown => is_known = false,
-                Lead::Nowhere => nowhere.push(port),
+                Lead::Nowhere => {
+                    since = since.max(port.nowhere_since(now));
+                    nowhere.push(port);
+                }
             }
         }
         match (is_known, nowhere.split_first()) {
             (false, _) => Way::Unknown,
             (true, None) => Way::Somewhere,
-            (true, Some((first, []))) => Way::Nowhere(first.obstacle()),
-            (true, Some((first, others))) => {
-                Way::Nowhere(format!("{}, and so for {} more", first.obstacle(), others.len()))
-            }
+            (true, Some((first, []))) => Way::Nowhere {
+                why: first.obstacle(),
+                since,
+            },
+            (true, Some((first, others))) => Way::Nowhere {
+                why: format!("{}, and so for {} more", first.obstacle(), others.len()),
+                since,
+            },
         }
     }
 }
@@ -65,7 +77,7 @@ impl Network {
     /// The ports lead this way now; gives what is to be told.
     pub fn sees(&mut self, now: Time, way: Way) -> Option<Change> {
         self.is_unknown = way == Way::Unknown;
-        let Way::Nowhere(why) = way else {
+        let Way::Nowhere { why, since } = way else {
             self.nowhere_since = None;
             // What was told is not over before a port is seen to lead somewhere.
             let down = self.told.take_if(|_| way == Way::Somewhere)?;
@@ -78,7 +90,7 @@ impl Network {
                 lasted_ms,
             });
         };
-        let since = *self.nowhere_since.get_or_insert(now);
+        let since = *self.nowhere_since.get_or_insert(since);
         if self.told.is_some() || now.since(since) < NET_DOWN_AFTER {
             return None;
         }
@@ -115,26 +127,31 @@ mod tests {
         Time(Span::from_ms(ms).0)
     }
 
-    fn nowhere() -> Way {
-        Way::Nowhere("a".into())
+    /// Nothing has led anywhere since this time, in milliseconds.
+    fn nowhere(since: u64) -> Way {
+        Way::Nowhere {
+            why: "a".into(),
+            since: at(since),
+        }
     }
 
     #[test]
     fn a_network_is_down_when_no_port_has_led_anywhere_for_a_second_and_back_at_once() {
         let mut network = Network::default();
-        assert_eq!(network.sees(at(500), nowhere()), None);
+        assert_eq!(network.sees(at(500), nowhere(500)), None);
         assert_eq!(network.sees(at(1_000), Way::Somewhere), None, "that was short");
-        assert_eq!(network.sees(at(1_500), nowhere()), None);
-        assert_eq!(network.sees(at(2_000), nowhere()), None);
+        assert_eq!(network.sees(at(1_500), nowhere(1_400)), None);
+        assert_eq!(network.sees(at(2_000), nowhere(1_400)), None);
         assert_eq!(network.state().0, Some(false));
-        let down = network.sees(at(2_500), nowhere()).unwrap();
+        // A port that is given up and dialled anew tells another time: the first one counts.
+        let down = network.sees(at(2_500), nowhere(2_300)).unwrap();
         assert_eq!(down.sentence, "the network of this side leads nowhere: a");
-        assert_eq!((down.well, down.since_ns), (false, at(1_500).0));
-        assert_eq!(network.sees(at(3_000), nowhere()), None, "it was told");
+        assert_eq!((down.well, down.since_ns), (false, at(1_400).0));
+        assert_eq!(network.sees(at(3_000), nowhere(1_400)), None, "it was told");
         assert_eq!(network.state().0, Some(true));
         let up = network.sees(at(3_500), Way::Somewhere).unwrap();
-        assert_eq!(up.sentence, "the network of this side is back after 2.0 s");
-        assert_eq!((up.well, up.lasted_ms), (true, 2_000.0));
+        assert_eq!(up.sentence, "the network of this side is back after 2.1 s");
+        assert_eq!((up.well, up.lasted_ms), (true, 2_100.0));
         assert_eq!(network.state().0, Some(false));
     }
 
@@ -142,7 +159,7 @@ mod tests {
     fn what_is_not_known_is_neither_well_nor_down() {
         let mut network = Network::default();
         for ms in [0, 1_000] {
-            network.sees(at(ms), nowhere());
+            network.sees(at(ms), nowhere(0));
         }
         assert_eq!(network.sees(at(2_000), Way::Unknown), None);
         assert_eq!(network.state().0, None);
@@ -167,10 +184,12 @@ mod tests {
         ports.push(open(&gateway("a")));
         assert_eq!(way(&ports), Way::Unknown, "it is quiet and has no key");
         ports[1].go_live(Epoch(1));
-        assert!(matches!(way(&ports), Way::Nowhere(why) if why.ends_with("/a does not answer")));
+        assert!(matches!(way(&ports), Way::Nowhere { why, .. } if why.ends_with("/a does not answer")));
         ports.push(open(&gateway("c")));
         ports[2].go_live(Epoch(1));
-        assert!(matches!(way(&ports), Way::Nowhere(why) if why.ends_with("answer, and so for 1 more")));
+        assert!(
+            matches!(way(&ports), Way::Nowhere { why, .. } if why.ends_with("answer, and so for 1 more"))
+        );
         let _listener = UnixListener::bind(dir.path().join("b")).unwrap();
         let mut well = open(&gateway("b"));
         well.check(&gateway("b")).unwrap();

@@ -220,6 +220,7 @@ fn status<G: Guest>(world: &mut World, node: &Node<Witness<G>>) -> Answer {
         StateWord::Unknown,
         Reason::new("", ""),
     );
+    status.version = control::VERSION.into();
     status.guest = guarding.guest();
     status.paused_since_wall_ns = guarding.paused_since();
     status.role = Some(metrics.role.into());

@@ -14,6 +14,8 @@ use crate::moment::{Now, Wall};
 pub struct Health {
     /// Do the VM's network ports lead nowhere?
     pub is_net_down: bool,
+    /// Since when the process has seen that; `None`: they lead somewhere, or it is not known.
+    pub net_down_since: Option<Time>,
     /// The disk whose oldest request has waited for long, and since when; `None`: all disks answer.
     pub disk_away: Option<(String, Time)>,
     /// Does the arbiter not answer this process?
@@ -45,6 +47,8 @@ pub struct Watch {
     owner: Health,
     /// Health of the member, as heard last; `None`: there is none, or it is not known.
     member: Option<Health>,
+    /// Since when the member's health is what it is, as heard.
+    member_since: Time,
     /// Since when the member has been better off; `None`: it is not.
     better_since: Option<Time>,
 }
@@ -52,11 +56,26 @@ pub struct Watch {
 impl Watch {
     /// Hears how both are off at this time.
     pub fn hear(&mut self, now: Time, owner: Health, member: Option<Health>) {
-        let is_better = member
-            .as_ref()
-            .is_some_and(|member| member.is_better_than(&owner));
-        self.better_since = is_better.then(|| self.better_since.unwrap_or(now));
+        if self.member != member {
+            self.member_since = now;
+        }
+        let better = member.as_ref().filter(|member| member.is_better_than(&owner));
+        self.better_since = better.map(|member| {
+            self.better_since
+                .unwrap_or_else(|| self.begin_of_better(now, &owner, member))
+        });
         (self.owner, self.member) = (owner, member);
+    }
+
+    /// Since when the member is better off, if that was not so at the last hearing. A process tells of its
+    /// network only when that has been down for a second, and that second counts, if the member has been as
+    /// well all the time as it is now. What a process tells of a disk may come sooner from the owner than
+    /// from the member, so there the time counts from `now`.
+    fn begin_of_better(&self, now: Time, owner: &Health, member: &Health) -> Time {
+        let told = owner
+            .net_down_since
+            .filter(|_| owner.is_net_down && !member.is_net_down);
+        told.map_or(now, |since| since.max(self.member_since).min(now))
     }
 
     /// How the owner is off, as heard last.
@@ -149,6 +168,27 @@ mod tests {
         assert!(watch.wants_swap(ms(3_950), false));
         watch.hear(ms(4_000), net_down(), None);
         assert!(!watch.wants_swap(ms(9_000), false), "nobody is better off");
+    }
+
+    #[test]
+    fn the_time_before_a_dead_network_was_told_counts_if_the_member_was_well() {
+        let down = |since| Health {
+            net_down_since: Some(ms(since)),
+            ..net_down()
+        };
+        let well = || Some(Health::default());
+        let mut watch = Watch::default();
+        watch.hear(ms(0), Health::default(), well());
+        watch.hear(ms(11_200), down(10_000), well());
+        assert!(!watch.wants_swap(ms(11_999), false) && watch.wants_swap(ms(12_000), false));
+        // Both were cut off, and the member is back first.
+        watch.hear(ms(12_100), down(10_000), Some(down(10_000)));
+        watch.hear(ms(14_000), down(10_000), well());
+        assert!(!watch.wants_swap(ms(15_999), false) && watch.wants_swap(ms(16_000), false));
+        // An agent that has just started knows nothing of the time before.
+        let mut watch = Watch::default();
+        watch.hear(ms(20_000), down(10_000), well());
+        assert!(!watch.wants_swap(ms(21_999), false) && watch.wants_swap(ms(22_000), false));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod announce;
 pub mod dial;
+mod dialing;
 pub mod lead;
 pub mod limits;
 pub mod plug;

@@ -21,15 +21,13 @@
 //! that arrives twice is nothing new to a network.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
 
 use replica::{Epoch, Span, Time};
 use rustix::event::{PollFd, PollFlags, poll};
 
 pub use crate::dial::Endpoint;
 use crate::dial::{Connection, DialError, Dialer};
+use crate::dialing::{Dialing, News};
 use crate::lead::Lead;
 use crate::limits::{
     GATEWAY_BACKLOG_MAX, GATEWAY_GONE, GATEWAY_KEPT_FOR, GATEWAY_KEPT_MAX, GATEWAY_SUSPECT,
@@ -39,33 +37,8 @@ use cable::mac::{Notices, is_for_vmms};
 use cable::stream::{FrameReader, Item, Word, write_frame};
 use cable::wire::{Received, Wire};
 use link::Security;
-use os::sandbox::{self, Kind};
 use os::sys::clock;
 use os::wake::Waker;
-
-/// What a thread that dials has to say.
-#[derive(Debug)]
-enum News {
-    /// A try has failed; the thread goes on trying.
-    Failed(DialError),
-    /// A try has come through; the thread has ended.
-    Connected(Wire<Connection>),
-}
-
-/// A thread that dials, as the guest thread sees it. The thread ends soon after this is dropped.
-#[derive(Debug)]
-struct Dialing {
-    /// What the thread has to say.
-    news: Receiver<News>,
-    /// Set when the thread is to give up.
-    enough: Arc<AtomicBool>,
-}
-
-impl Drop for Dialing {
-    fn drop(&mut self) {
-        self.enough.store(true, Ordering::SeqCst);
-    }
-}
 
 /// What is known of a cable that is in.
 #[derive(Debug)]
@@ -188,7 +161,7 @@ impl Plug {
     /// Takes the news of the thread that dials. True: the cable has been plugged in, and [`Plug::fd`] is new.
     pub fn on_wake(&mut self) -> bool {
         while let Some(dialing) = &self.dialing
-            && let Ok(news) = dialing.news.try_recv()
+            && let Some(news) = dialing.news()
         {
             match news {
                 News::Failed(error) => {
@@ -270,6 +243,13 @@ impl Plug {
             Some(cable) if self.is_answered(now) => Lead::Somewhere(cable.answered),
             _ => Lead::Nowhere,
         }
+    }
+
+    /// Since when the gateway owes an answer, or the cable is known to be out, if the port leads nowhere.
+    #[must_use]
+    pub fn nowhere_since(&self, now: Time) -> Time {
+        let of_cable = self.cable.as_ref().and_then(|cable| cable.asked);
+        of_cable.or(self.out).unwrap_or(now)
     }
 
     /// The connection to wait for; `None`: the cable is out.
@@ -441,31 +421,9 @@ impl Plug {
         if self.dialing.is_some() {
             return;
         }
-        let (sender, news) = channel();
-        let enough = Arc::new(AtomicBool::new(false));
-        let dialing = Dialing {
-            news,
-            enough: Arc::clone(&enough),
-        };
-        let waker = self.waker.clone();
-        let mut dialer = Dialer::new(self.endpoint.clone(), self.security.clone());
-        let thread = sandbox::try_spawn(Kind::Cable, "cable", move || {
-            while !enough.load(Ordering::SeqCst) {
-                let (news, done) = match dialer.step() {
-                    Ok(None) => continue,
-                    Ok(Some(wire)) => (News::Connected(wire), true),
-                    Err(error) => (News::Failed(error), false),
-                };
-                // If the plug is gone, nobody waits for the news any more.
-                let _ = sender.send(news);
-                waker.wake();
-                if done {
-                    return;
-                }
-            }
-        });
-        match thread {
-            Ok(_) => self.dialing = Some(dialing),
+        let dialer = Dialer::new(self.endpoint.clone(), self.security.clone());
+        match Dialing::start(dialer, self.waker.clone()) {
+            Ok(dialing) => self.dialing = Some(dialing),
             Err(error) => {
                 // The host has no thread to give: the guest runs on without its cable, and it is tried again
                 // later.

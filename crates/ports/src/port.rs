@@ -145,6 +145,17 @@ impl Port {
         }
     }
 
+    /// Since when the port leads nowhere, if it does, as far as is known: a port that has never led anywhere
+    /// says `now`.
+    #[must_use]
+    pub fn nowhere_since(&self, now: Time) -> Time {
+        match self {
+            Port::None => now,
+            Port::Tap(tap) => tap.nowhere_since(),
+            Port::Gateway(plug) => plug.nowhere_since(now),
+        }
+    }
+
     /// Is something plugged in, as far as the operator wants? A port without a cable leads nowhere by intent.
     #[must_use]
     pub fn has_cable(&self) -> bool {

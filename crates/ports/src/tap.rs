@@ -26,6 +26,8 @@ pub struct Tap {
     is_cut: bool,
     /// Where the interface leads, as last seen.
     lead: Lead,
+    /// When it was first seen to lead nowhere, if it does.
+    nowhere_since: Time,
     /// When to look next whether the interface is up.
     look: Time,
     /// How often to look whether the interface is up.
@@ -70,6 +72,7 @@ impl Tap {
             uplinks: Uplinks::of(Path::new("/sys/class/net"), name),
             is_cut: false,
             lead: Lead::Unknown,
+            nowhere_since: Time(0),
             look: Time(0),
             look_every: PORTS_LOOK_EVERY,
         })
@@ -94,7 +97,11 @@ impl Tap {
             self.look = now.after(self.look_every);
             self.is_cut = self.uplinks.are_cut(tun::is_running);
             let seen = tun::is_running(&self.name).map(|up| up == Some(true) && !self.is_cut);
-            self.lead = looked(self.lead, seen, now);
+            let lead = looked(self.lead, seen, now);
+            if lead == Lead::Nowhere && self.lead != Lead::Nowhere {
+                self.nowhere_since = now;
+            }
+            self.lead = lead;
         }
     }
 
@@ -108,6 +115,12 @@ impl Tap {
     #[must_use]
     pub fn lead(&self) -> Lead {
         self.lead
+    }
+
+    /// Since when the interface leads nowhere, if it does.
+    #[must_use]
+    pub fn nowhere_since(&self) -> Time {
+        self.nowhere_since
     }
 
     /// What stands in the way if the interface leads nowhere, as a clause.

@@ -7,8 +7,8 @@ owners, and a host that shows the guest once more after another one has is a sec
 """
 
 import contextlib
+import ctypes
 import dataclasses
-import select
 import socket
 import struct
 import threading
@@ -16,10 +16,24 @@ import time
 
 from .namespaces import NETNS, enter
 
-OUTGOING = 4  # linux/if_packet.h: PACKET_OUTGOING
+# linux/if_packet.h and asm-generic/socket.h.
+SOL_PACKET, PACKET_IGNORE_OUTGOING, SO_ATTACH_FILTER = 263, 23, 26
 DISCOVER, OFFER, REQUEST, ACK = 1, 2, 3, 5
 MAGIC = b"\x63\x82\x53\x63"
 LEASE_S = 86400
+
+
+def only_from(seen, mac):
+    """Has a packet socket see no frames but those that come in from this Ethernet address: what the hosts
+    say to each other, such as a guest's memory, must not cost the test its processor."""
+    seen.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+    first, rest = struct.unpack(">IH", mac)
+    # Classic BPF: loads the word and the half-word of the source address, and compares them.
+    program = [(0x20, 0, 0, 6), (0x15, 0, 3, first), (0x28, 0, 0, 10), (0x15, 0, 1, rest)]
+    program += [(0x06, 0, 0, 64), (0x06, 0, 0, 0)]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
+    filtered = struct.pack("HP", len(program), ctypes.addressof(code))
+    seen.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filtered)
 
 
 def mac_bytes(text):
@@ -87,21 +101,24 @@ class Shown:
 
 
 class Witness:
-    """Sees at the switch which host shows the guest with this Ethernet address. `ports`: {host: port}."""
+    """Sees at the switch which host shows the guest with this Ethernet address. `ports`: {host: port}.
+
+    It has one socket for all ports, which gives frames in the order in which they came in. Of several sockets
+    a thread that is late finds frames in all, and cannot know which of them came first.
+    """
 
     def __init__(self, network, ports, mac):
         self.mac, self.turns = mac_bytes(mac), []
-        self.sockets = {}
+        self.hosts_of_ports = {port: host for host, port in ports.items()}
         with open("/proc/thread-self/ns/net") as before, open(NETNS / network.switch) as there:
             enter(there)
             try:
-                for host, port in ports.items():
-                    seen = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-                    seen.bind((port, 0))
-                    seen.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 20)
-                    self.sockets[seen] = host
+                self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
             finally:
                 enter(before)
+        only_from(self.socket, self.mac)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 20)
+        self.socket.settimeout(0.2)
         self.stopping = False
         self.thread = threading.Thread(target=self._look, daemon=True)
         self.thread.start()
@@ -110,20 +127,18 @@ class Witness:
         """Ends it."""
         self.stopping = True
         self.thread.join()
-        for seen in self.sockets:
-            seen.close()
+        self.socket.close()
 
     def _look(self):
         while not self.stopping:
-            ready, _, _ = select.select(list(self.sockets), [], [], 0.2)
-            for seen in ready:
-                # A cable that is pulled is told once, and the socket goes on.
-                try:
-                    frame, about = seen.recvfrom(64)
-                except OSError:
-                    continue
-                if about[2] != OUTGOING and frame[6:12] == self.mac:
-                    self._note(self.sockets[seen])
+            # A cable that is pulled is told once, and the socket goes on.
+            with contextlib.suppress(OSError):
+                frame, about = self.socket.recvfrom(64)
+                # A frame that came before the socket was narrowed may be another's, and the switch's own
+                # bridge sees what is for all.
+                host = self.hosts_of_ports.get(about[0])
+                if frame[6:12] == self.mac and host:
+                    self._note(host)
 
     def _note(self, host):
         now = time.monotonic()

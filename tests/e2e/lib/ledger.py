@@ -99,8 +99,12 @@ class Ledger:
         self._thread = threading.Thread(target=self._write, daemon=True)
         self._thread.start()
 
+    def key(self, number):
+        """The key of the write with this number."""
+        return f"{self.name}:{number}"
+
     def _pair(self, number):
-        key = f"{self.name}:{number}"
+        key = self.key(number)
         return key, hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
 
     def _write(self):

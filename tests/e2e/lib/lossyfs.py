@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A file system whose cache can be lost: one mount of it stands for one host with its page cache.
 
-lossyfs.py BACKING MOUNTPOINT STATISTICS [--sync-ms MS] [--seed N] [--no-cache] [--no-direct]. Root only; it
-speaks to /dev/fuse itself.
+lossyfs.py BACKING MOUNTPOINT STATISTICS [--sync-ms MS] [--seed N] [--no-cache] [--no-direct] [--writes FILE].
+Root only; it speaks to /dev/fuse itself.
 
 Two hosts that share storage are two mounts of one backing directory. The backing directory is the storage:
 what is there survives. What a program writes plainly stays in the mount's own cache, block by block, until it
@@ -126,6 +126,7 @@ class Server:
         self.device, self.statistics, self.sync_seconds = device, statistics, args.sync_ms / 1e3
         self.chance = random.Random(args.seed)
         self.lock, self.no_cache, self.no_direct = threading.RLock(), args.no_cache, args.no_direct
+        self.writes = open(args.writes, "ab", buffering=0) if args.writes else None
         self.nodes = {ROOT: self.node(os.open(backing, os.O_PATH))}
         self.nodes[ROOT].lookups = 1 << 60
         self.directories = {}
@@ -276,6 +277,8 @@ class Server:
             cache = self.nodes[nodeid].cache
             if flags & os.O_APPEND:
                 offset = os.fstat(fd).st_size
+            if self.writes:
+                self.writes.write(b"%d %d\n" % (time.monotonic_ns(), os.fstat(fd).st_ino))
             if through:
                 cache.write_back_range(fd, offset, size)
                 os.pwrite(fd, data, offset)
@@ -446,6 +449,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-cache", action="store_true", help="every write goes to the storage")
     parser.add_argument("--no-direct", action="store_true", help="O_DIRECT is refused")
+    parser.add_argument("--writes", help="a file that gets a line for each write: its time and the inode")
     args = parser.parse_args()
     statistics = Statistics(args.statistics, create=True)
     server = Server(args.backing, mount(args.point), statistics, args)

@@ -98,7 +98,7 @@ class Host:
         self.network, self.name = network, name
         self.namespace = f"{PREFIX}{os.getpid()}-{name}"
         self.address = f"10.99.0.{number}"
-        self.port_of_switch = f"p{number}"
+        self.port_of_switch, self.second_port = f"p{number}", f"q{number}"
 
     @contextlib.contextmanager
     def entered(self):
@@ -164,6 +164,16 @@ class Host:
     def plug(self):
         """Puts the cable back."""
         self.network.on_switch(["ip", "link", "set", self.port_of_switch, "up"])
+
+    def second_cable(self):
+        """A second card, eth1, without an address, with a cable of its own to the switch."""
+        port = ["ip", "link", "add", self.second_port, "type", "veth", "peer"]
+        self.network.on_switch([*port, "name", "eth1", "netns", self.namespace])
+        self.network.on_switch(["ip", "link", "set", self.second_port, "master", "br0", "up"])
+
+    def second_plug(self, state):
+        """Sets the second cable `up` or `down`, at the switch: the card eth1 then loses its carrier."""
+        self.network.on_switch(["ip", "link", "set", self.second_port, state])
 
 
 class Network:

@@ -40,6 +40,9 @@ class Place:
         self.run_dir, self.state_dir = directory / "run", directory / "state"
         self.sockets = self.run_dir / "lockstep"
         self.config = directory / "agent.toml"
+        self.key = directory / "site.key"
+        # What is installed here.
+        self.program = site.program
         self.agent = self.holder = self.server = None
         self.is_on = False
         self.lost_storage = 0
@@ -58,8 +61,9 @@ class Place:
         """Makes its namespaces, its bridge and a tap for each VM."""
         self._new_boot()
         bind = "true" if self.site.served else f"mount --bind {self.site.storage} {self.site.shared}"
+        # /sys tells of the network in which it was mounted.
         script = (
-            f"hostname {self.name} && {bind} && "
+            f"hostname {self.name} && {bind} && mount -t sysfs sysfs /sys && "
             f"mount --bind {self.directory}/boot-id /proc/sys/kernel/random/boot_id && "
             f"mount --bind {self.directory}/machine-id /etc/machine-id && echo up && exec sleep infinity"
         )
@@ -76,16 +80,50 @@ class Place:
             "link set br0 up",
         ):
             self.run(["ip", *words.split()])
+        bridge = self._bridge_of_guests()
         for vm in self.site.vms:
-            for words in (f"tuntap add {vm} mode tap", f"link set {vm} master br0 up"):
+            for words in (f"tuntap add {vm} mode tap", f"link set {vm} master {bridge} up"):
                 self.run(["ip", *words.split()])
         if self.site.served:
             self._serve_storage()
         self.is_on = True
 
+    def _bridge_of_guests(self):
+        if self.site.behind != "uplink":
+            return "br0"
+        # A second card, whose cable carries nothing but the guests' frames. A plain end of a pair is taken to
+        # lead into a container, and no uplink; one that rests on another interface is one.
+        self.wire.second_cable()
+        for words in (
+            "link add br1 type bridge forward_delay 0",
+            "link set eth1 up",
+            "link add uplink link eth1 type macvlan mode passthru",
+            "link set uplink master br1 up",
+            "link set br1 up",
+        ):
+            self.run(["ip", *words.split()])
+        # The host's own address is that of the other bridge: no other card answers for it.
+        self.run(["sh", "-c", "echo 1 > /proc/sys/net/ipv4/conf/all/arp_ignore"])
+        return "br1"
+
+    @property
+    def port_of_guests(self):
+        """The switch's port at which the guests' frames come in."""
+        return self.wire.second_port if self.site.behind == "uplink" else self.wire.port_of_switch
+
+    def tap(self, state, vm):
+        """Sets a VM's tap `up` or `down`: one that is down has no carrier."""
+        self.run(["ip", "link", "set", vm, state])
+
+    @property
+    def writes(self):
+        """The file in which this host's file server notes each write: when it was, and the inode."""
+        return self.directory / "storage-writes"
+
     def _serve_storage(self):
         file_system = pathlib.Path(__file__).with_name("lossyfs.py")
         words = [self.site.storage, self.site.shared, self.directory / "storage-statistics", "--no-cache"]
+        words += ["--sync-ms", "1", "--writes", self.writes]
         quiet = {"stdout": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
         self.server = subprocess.Popen(self.command([sys.executable, file_system, *words]), **quiet)
         is_mounted = ["mountpoint", "-q", self.site.shared]
@@ -152,7 +190,7 @@ class Place:
         """Starts its agent, in a group of its own."""
         with open(self.directory / "agent.log", "ab") as log:
             self.agent = subprocess.Popen(
-                self.command([self.site.program, "agent", "run", "--config", self.config]),
+                self.command([self.program, "agent", "run", "--config", self.config]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -167,6 +205,14 @@ class Place:
             self.agent.wait()
             self.agent = None
 
+    def install(self, program):
+        """Another program is installed, and the agent ended and started again with it. The VMs run on with
+        the program that started them."""
+        self.program = program
+        self.agent.terminate()
+        self.agent.wait()
+        self.start_agent()
+
     def _reap(self):
         if self.agent and self.agent.poll() is not None:
             self.agent = None
@@ -174,11 +220,15 @@ class Place:
     def cli(self, words):
         """The command line of an operator of this host; what stands before it says where its agent is."""
         socket_of_agent = f"LOCKSTEP_HOST=unix:{self.sockets}/agent.sock"
-        return self.command(["env", socket_of_agent, self.site.program, *words])
+        return self.command(["env", socket_of_agent, self.program, *words])
 
     def tell(self, *words, check=True, seconds=COMMAND_S):
         """Gives this host's agent a command, and waits for its end; what it printed."""
-        done = subprocess.run(self.cli(words), text=True, capture_output=True, timeout=seconds)
+        try:
+            done = subprocess.run(self.cli(words), text=True, capture_output=True, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            what = f"`{' '.join(map(str, words))}` on {self.name} has not ended after {seconds} s"
+            raise Failed(f"{what} ({self.site.story()})") from None
         if check and done.returncode != 0:
             raise Failed(f"`{' '.join(map(str, words))}` on {self.name} failed: {done.stderr.strip()}")
         return done.stdout
@@ -214,8 +264,16 @@ class Place:
         told = []
         for path in self.sockets.glob("*.control") if self.is_on else []:
             with contextlib.suppress(OSError, ValueError):
-                told.append(ask_status(path))
+                told.append(ask(path, "status")[0]["status"])
         return told
+
+    def happened(self, vm, kind):
+        """What the processes of a VM here have told of one kind of event (docs/events.md)."""
+        told = []
+        for path in self.sockets.glob("*.control") if self.is_on else []:
+            with contextlib.suppress(OSError, ValueError):
+                told += ask(path, "events")[1]
+        return [event for event in told if event.get("vm") == vm and event["event"] == kind]
 
     # The shared storage.
 
@@ -248,11 +306,12 @@ class Place:
         return f"{self.name}: " + " | ".join(line[-160:] for line in lines[-4:])
 
 
-def ask_status(path):
-    """The status of the process behind a control socket."""
+def ask(path, verb):
+    """The answer of the process behind a control socket, and the lines that follow it until it hangs up."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(2)
         connection.connect(str(path))
-        connection.sendall(b'{"id":"%032x","do":"status"}\n' % uuid.uuid4().int)
+        connection.sendall(b'{"id":"%032x","do":"%s"}\n' % (uuid.uuid4().int, verb.encode()))
         with connection.makefile("rb") as answer:
-            return json.loads(answer.readline())["status"]
+            first = json.loads(answer.readline())
+            return first, [json.loads(line) for line in answer] if verb == "events" else []

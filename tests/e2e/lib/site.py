@@ -22,20 +22,28 @@ import tempfile
 import time
 
 from .bridged import Dhcp, Witness, is_part_in_order
-from .ledger import Ledger
+from .guestdisk import GuestDisk
+from .ledger import Ledger, Redis
 from .loopback import Loopback, LoopbackPlace, NoWitness, free_port
 from .namespaces import Network
 from .pair import LOCKSTEP, Failed, image
 from .place import Place
 
 HOSTS = ("a", "b", "c")
-VM, MAC, GUEST, REDIS = "shop", "52:54:00:4c:53:77", "10.99.0.200", 6379
+VM, REDIS, GATEWAY_PORT = "shop", 6379, 7700
 MEMORY = "256M"
 # A clone and a boot on a machine that is busy with other things as well.
 PROTECT_S, BOOT_S, SERVED_S = 90, 120, 20
 ETCD_PORT = 2379
+# From one write of a client to the next.
+EVERY_S = 0.004
 # The pair's failure detection; on a busy machine the default of 500 ms would be a test of the machine.
 TIMEOUT_MS = 1000
+
+
+def mac_of(number):
+    """The Ethernet address of the guest with this number, from 0 on."""
+    return f"52:54:00:4c:53:{0x77 + number:02x}"
 
 
 @dataclasses.dataclass
@@ -49,15 +57,31 @@ class Sides:
 
 class Site:
     """Options: `store` is `directory` or `etcd`; `far` hosts have a cable whose delay can be set.
-    `served`: each host reaches the shared storage by a file server of its own, which may fall silent."""
+    `served`: each host reaches the shared storage by a file server of its own, which may fall silent.
+    `disk`: the first VM has a disk (`lib/guestdisk.py`) on a storage that is served.
+    `vms`: the names of the site's VMs, of which scenarios with one VM use the first.
+    `behind`: what the guests' network is behind: `bridge` (each host's bridge, whose cable is the host's),
+    `uplink` (a bridge of the guests' own on each host, with a cable of its own) or `gateway` (a gateway on a
+    host of its own, with the site's key)."""
 
     # Without root, on loopback; the same for all sites of a program.
     is_local = False
 
-    def __init__(self, program=LOCKSTEP, store="directory", far=(), served=False, keep=False, vms=(VM,)):
+    def __init__(
+        self,
+        program=LOCKSTEP,
+        store="directory",
+        far=(),
+        served=False,
+        keep=False,
+        vms=(VM,),
+        behind="bridge",
+        disk=False,
+    ):
         self.program, self.store, self.vms = pathlib.Path(program).resolve(), store, vms
+        self.behind = behind
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="lsc-"))
-        self.served = served
+        self.served = served or disk
         self.storage, self.shared = self.directory / "storage", self.directory / "shared"
         self.stack = contextlib.ExitStack()
         if keep:
@@ -66,10 +90,14 @@ class Site:
             self.stack.callback(subprocess.run, ["rm", "-rf", self.directory])
         for path in (self.storage, self.shared):
             path.mkdir()
-        names = ["client", *HOSTS, "etcd"]
+        self.disk = GuestDisk(self, self.vms[0]) if disk else None
+        names = ["client", *HOSTS, "etcd", "gateway"]
         self.network = Loopback(names) if self.is_local else Network(names, far)
-        self.guest, self.net = (GUEST, REDIS), f"tap={VM}"
-        self.places, self.etcd, self.ledgers = {}, None, []
+        self.macs = {vm: mac_of(number) for number, vm in enumerate(vms)}
+        # Where clients reach each guest's Redis, and the network that its settings name.
+        self.guests = {vm: (f"10.99.0.{200 + number}", REDIS) for number, vm in enumerate(vms)}
+        self.nets = {vm: f"tap={vm}" for vm in vms}
+        self.places, self.etcd, self.witnesses = {}, None, {}
 
     def __enter__(self):
         try:
@@ -92,28 +120,49 @@ class Site:
             self.stack.callback(place.release)
             self.stack.callback(place.crash)
         self._surround()
-        self.stack.callback(self.witness.stop)
         if self.store == "etcd":
             self.start_etcd()
             self.stack.callback(self.stop_etcd)
         self._introduce()
+        if self.is_local or self.behind == "gateway":
+            self._start_gateway()
         for place in self.places.values():
             place.start_agent()
         self.until(lambda: self.hosts_ready() == len(HOSTS), 30, "the three agents do not see each other")
 
     def _surround(self):
-        """What stands around the guest: its network, and who looks at it."""
-        if self.is_local:
-            self.witness, port, gateway = NoWitness(), free_port(), self.directory / "gateway"
-            self.guest, self.net = ("127.0.0.1", port), f"gateway={gateway}"
-            words = ["gateway", "--listen", gateway, "--forward", f"127.0.0.1:{port}-:{REDIS}"]
-            self.network.host("client").start([self.program, *words])
-            self.until(gateway.exists, 20, "the gateway did not start")
+        """What stands around the guests: their network, and who looks at it."""
+        if self.is_local or self.behind == "gateway":
+            self.witnesses = dict.fromkeys(self.vms, NoWitness())
             return
-        ports = {name: place.wire.port_of_switch for name, place in self.places.items()}
-        self.witness = Witness(self.network, ports, MAC)
-        dhcp = Dhcp(self.network.host("client"), {MAC: GUEST})
-        self.stack.callback(dhcp.stop)
+        ports = {name: place.port_of_guests for name, place in self.places.items()}
+        for vm, mac in self.macs.items():
+            self.witnesses[vm] = Witness(self.network, ports, mac)
+            self.stack.callback(self.witnesses[vm].stop)
+        leases = {self.macs[vm]: self.guests[vm][0] for vm in self.vms}
+        self.stack.callback(Dhcp(self.network.host("client"), leases).stop)
+
+    def _start_gateway(self):
+        """A gateway, which on loopback is behind a Unix socket, and the forwards to all guests."""
+        host = self.network.host("gateway")
+        listen, key = self.directory / "gateway", []
+        if not self.is_local:
+            listen, key = f"{host.address}:{GATEWAY_PORT}", ["--key", self.places[HOSTS[0]].key]
+        words = [self.program, "gateway", "--listen", listen, *key]
+        for number, vm in enumerate(self.vms):
+            address, port = ("127.0.0.1", free_port()) if self.is_local else (host.address, REDIS + number)
+            words += ["--forward", f"{address}:{port}-{self.macs[vm]}:{REDIS}"]
+            self.guests[vm], self.nets[vm] = (address, port), f"gateway={listen}"
+        with open(self.directory / "gateway.log", "ab") as log:
+            host.start(words, stderr=log)
+        self.until(lambda: self._answers(host, listen), 20, "the gateway did not start")
+
+    def _answers(self, host, listen):
+        if self.is_local:
+            return listen.exists()
+        with contextlib.suppress(OSError):
+            self.network.host("client").connect(host.address, GATEWAY_PORT, 1).close()
+            return True
 
     def _introduce(self):
         """`lockstep agent init` on each host, with the key of the first one."""
@@ -121,8 +170,8 @@ class Site:
         first = self.places[HOSTS[0]]
         for place in self.places.values():
             if place is not first:
-                (place.directory / "site.key").write_bytes((first.directory / "site.key").read_bytes())
-                (place.directory / "site.key").chmod(0o600)
+                place.key.write_bytes(first.key.read_bytes())
+                place.key.chmod(0o600)
             files = ["--config", place.config, "--state-dir", place.state_dir, "--run-dir", place.run_dir]
             where = ["--address", place.address, "--shared", place.shared, "--host", place.name]
             words = [self.program, "agent", "init", *where, *files]
@@ -200,6 +249,11 @@ class Site:
         """The host of its backup."""
         return self.sides(vm).backups[0]
 
+    def coming(self, vm=VM):
+        """The hosts on which a process is on its way to be its backup."""
+        is_coming = lambda status: status["name"] == vm and status["role"] == "apprentice"  # noqa: E731
+        return [place for place in self.places.values() if any(map(is_coming, place.statuses()))]
+
     def spare(self, vm=VM):
         """The host that has nothing of it."""
         sides = self.sides(vm)
@@ -208,6 +262,19 @@ class Site:
     def an_agent(self):
         """A host whose agent runs."""
         return next(place for place in self.places.values() if place.agent)
+
+    def hand_overs(self, vm=VM):
+        """From when to when (CLOCK_MONOTONIC) the guest stood in each hand-over, in their order, as the
+        processes tell that have taken it over and still run."""
+        ahead = time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
+        told = [event for place in self.places.values() for event in place.happened(vm, "taken")]
+        ends = sorted((event["time_ns"] / 1e9 - ahead, event["after_ms"] / 1e3) for event in told)
+        return [(end - lasted, end) for end, lasted in ends]
+
+    @property
+    def witness(self):
+        """The witness of the first VM."""
+        return self.witnesses[self.vms[0]]
 
     def owners_on_record(self, vm=VM):
         """The hosts that have claimed the VM at the arbiter, in the order of the epochs."""
@@ -241,32 +308,38 @@ class Site:
 
     # The VM and its client.
 
-    def shop_toml(self):
-        """The settings of the VM."""
+    def settings(self, vm=VM):
+        """The settings of a VM, as a file."""
         files = image(self.program)
+        has_disk = self.disk and vm == self.disk.vm
+        files = {**files, "append": files["append"] + (" lockstep.data=/dev/vda" if has_disk else "")}
         lines = [f'{part} = "{files[part]}"' for part in ("kernel", "initrd", "firmware", "append")]
-        lines += [f'name = "{VM}"', f'memory = "{MEMORY}"', f'net = "{self.net}"', f'mac = "{MAC}"']
-        path = self.directory / f"{VM}.toml"
-        path.write_text("\n".join([*lines, f"timeout_ms = {TIMEOUT_MS}"]) + "\n")
+        lines += self.disk.settings() if has_disk else []
+        lines += [f'name = "{vm}"', f'memory = "{MEMORY}"', f'net = "{self.nets[vm]}"']
+        path = self.directory / f"{vm}.toml"
+        path.write_text("\n".join([*lines, f'mac = "{self.macs[vm]}"', f"timeout_ms = {TIMEOUT_MS}"]) + "\n")
         return path
 
-    def shop(self, on="a"):
+    def shop(self, on="a", vm=VM, every_s=EVERY_S):
         """The VM is created and started, and protected; a client that writes to it."""
         place = self.places[on]
-        place.tell("create", self.shop_toml())
-        place.tell("start", VM, "--on", on, "--no-wait")
-        self.protected_again("after its start")
-        return self.client("after its start")
+        place.tell("create", self.settings(vm))
+        place.tell("start", vm, "--on", on, "--no-wait")
+        self.protected_again("after its start", vm=vm)
+        return self.client("after its start", vm, every_s)
 
-    def client(self, what):
+    def client(self, what, vm=VM, every_s=EVERY_S):
         """A client on one connection that keeps a ledger of what was acknowledged."""
         wire = self.network.host("client")
         connected = []
 
         def connects():
-            # Redis may not listen yet, or the guest have no address.
+            # Redis may not listen yet, or the guest have no address. A gateway takes connections even then.
             with contextlib.suppress(OSError):
-                connected.append(Ledger(wire, *self.guest))
+                redis = Redis(wire, *self.guests[vm], timeout=5)
+                with contextlib.closing(redis):
+                    redis.ask("PING")
+                connected.append(Ledger(wire, *self.guests[vm], every_s))
             return bool(connected)
 
         self.until(connects, BOOT_S, f"{what}, nobody answers a client")
@@ -283,17 +356,17 @@ class Site:
                 f"({ledger.error or 'it waits'}; {self.story()})"
             )
 
-    def protected_again(self, what, seconds=PROTECT_S):
+    def protected_again(self, what, seconds=PROTECT_S, vm=VM):
         """The VM is protected, within so many seconds; how long it took."""
-        return self.until(self.is_protected, seconds, f"{what}, {VM} is not protected")
+        return self.until(lambda: self.is_protected(vm), seconds, f"{what}, {vm} is not protected")
 
     def one_live_at_any_time(self, vm=VM):
         """Who has shown the guest are the owners on record, in their order; and one alone is live now."""
-        shown, owners = self.witness.hosts(), self.owners_on_record(vm)
-        if not shown and not self.is_local:
-            raise Failed("the witness at the switch has seen no frame of the guest")
-        if not is_part_in_order(shown, owners):
-            raise Failed(f"the guest was shown by {self.witness.story()}, but its owners were {owners}")
+        witness, owners = self.witnesses[vm], self.owners_on_record(vm)
+        if not witness.hosts() and not isinstance(witness, NoWitness):
+            raise Failed(f"the witness at the switch has seen no frame of the guest of {vm}")
+        if not is_part_in_order(witness.hosts(), owners):
+            raise Failed(f"the guest was shown by {witness.story()}, but its owners were {owners}")
         self.owner(vm)
 
     def nothing_lost(self, ledger):
@@ -303,12 +376,11 @@ class Site:
             raise Failed(f"{sentence} ({self.story()})")
         return len(ledger.acknowledged)
 
-    def holds(self, ledger, what):
+    def holds(self, ledger, what, vm=VM):
         """All that must hold after a fault is over; the figures."""
-        took = self.protected_again(what)
+        took = self.protected_again(what, vm=vm)
         self.goes_on(ledger, what)
         writes = self.nothing_lost(ledger)
-        self.one_live_at_any_time()
-        return (
-            f"protected again after {took:.1f} s, {writes} writes, shown by {' '.join(self.witness.hosts())}"
-        )
+        self.one_live_at_any_time(vm)
+        hosts = " ".join(self.witnesses[vm].hosts()) or "nobody who is watched"
+        return f"protected again after {took:.1f} s, {writes} writes, shown by {hosts}"

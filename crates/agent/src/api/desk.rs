@@ -4,7 +4,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use messages::vm_name::VmName;
 use os::sys::clock;
+use plan::HostName;
 use plan::limits::STALE_REMOTE;
 use rustls::ClientConfig;
 use store::{Doubt, Revision, StoreError};
@@ -90,11 +92,25 @@ impl Desk {
     /// Has the mind look how things are now, on other hosts too: what is wished is judged by that. A host
     /// that does not answer in time is judged by what was heard last.
     pub async fn look_around(&self) {
+        self.look(|_, _| true).await;
+    }
+
+    /// The same for one VM: only the host is waited for on which it was seen to be live, if there is one.
+    pub async fn look_at(&self, vm: &VmName) {
+        self.look(|scene, host| {
+            let live = scene.vms.get(vm).and_then(|vm| vm.live.as_ref());
+            live.is_none_or(|(owner, _)| owner == host)
+        })
+        .await;
+    }
+
+    /// Has the mind look, and waits for the hosts that count.
+    async fn look(&self, counts: impl Fn(&Scene, &HostName) -> bool) {
         let began = clock::now();
         self.ask.send_modify(|count| *count += 1);
         let is_news = |scene: &Arc<Scene>| {
-            let mut heard = scene.heard.values();
-            heard.all(|heard| heard.at >= began || scene.now.time.since(heard.at) > STALE_REMOTE)
+            let mut heard = scene.heard.iter().filter(|(host, _)| counts(scene, host));
+            heard.all(|(_, heard)| heard.at >= began || scene.now.time.since(heard.at) > STALE_REMOTE)
         };
         let _ = tokio::time::timeout(LOOK_PATIENCE, self.scene.clone().wait_for(is_news)).await;
     }
@@ -139,6 +155,17 @@ impl Desk {
     /// The wish is refused, or the directory is away.
     pub async fn wish(&self, wish: impl Fn(&Scene) -> Result<Change, Problem>) -> Result<Change, Problem> {
         self.look_around().await;
+        self.wish_as_seen(wish).await
+    }
+
+    /// The same by what was seen last, for what can be wished however the hosts are.
+    ///
+    /// # Errors
+    /// As for `wish`.
+    pub async fn wish_as_seen(
+        &self,
+        wish: impl Fn(&Scene) -> Result<Change, Problem>,
+    ) -> Result<Change, Problem> {
         let mut scene = self.scene.clone();
         let mut overtaken = String::new();
         for _ in 0..ATTEMPTS {
@@ -219,7 +246,7 @@ fn revision_of(scene: &Scene, key: &str) -> Option<Revision> {
     let parts: Vec<&str> = key.split('/').collect();
     match parts.as_slice() {
         ["drain", host] => {
-            let host = plan::HostName::new(*host);
+            let host = HostName::new(*host);
             scene.known.drains.get(&host).map(|record| record.revision)
         }
         ["vms", name, part] => {

@@ -150,11 +150,12 @@ async fn vm(
     Path(name): Path<String>,
     Query(query): Query<VmQuery>,
 ) -> Reply<VmObject> {
+    let named = vm_name(&name)?;
     if query.fresh {
-        desk.look_around().await;
+        desk.look_at(&named).await;
     }
     let scene = desk.now();
-    let (vm, _) = wishes::find(&scene, &vm_name(&name)?)?;
+    let (vm, _) = wishes::find(&scene, &named)?;
     Ok(Json(VmObject::of(&name, vm)))
 }
 
@@ -265,21 +266,25 @@ async fn make(
     wisher: &Wisher,
     wish: impl Fn(&Scene) -> Result<Change, Problem>,
 ) -> Result<Response, Problem> {
-    let again = all_operations(&desk.now())
-        .into_iter()
-        .find(|operation| operation.id == wisher.id);
-    if let Some(operation) = again {
-        let object = ChangeObject {
-            sentence: format!(
-                "`{}` of {} was begun by this request already",
-                operation.kind, operation.vm
-            ),
-            already: true,
-            operation: Some(operation),
-        };
-        return Ok((StatusCode::ACCEPTED, Json(object)).into_response());
+    match begun(desk, wisher) {
+        Some(answer) => Ok(answer),
+        None => Ok(answer(desk.wish(wish).await?)),
     }
-    Ok(answer(desk.wish(wish).await?))
+}
+
+/// The answer to a request whose number has begun something already.
+fn begun(desk: &Desk, wisher: &Wisher) -> Option<Response> {
+    let mut operations = all_operations(&desk.now()).into_iter();
+    let operation = operations.find(|operation| operation.id == wisher.id)?;
+    let object = ChangeObject {
+        sentence: format!(
+            "`{}` of {} was begun by this request already",
+            operation.kind, operation.vm
+        ),
+        already: true,
+        operation: Some(operation),
+    };
+    Some((StatusCode::ACCEPTED, Json(object)).into_response())
 }
 
 #[derive(Deserialize)]
@@ -372,10 +377,15 @@ async fn protection(
 ) -> Result<Response, Problem> {
     let (given, name) = (needed(given)?, vm_name(&name)?);
     let wisher = wisher(&caller, &headers, &given.comment)?;
-    make(&desk, &wisher, |scene| {
-        wishes::protection(scene, &name, given.wanted, given.to.as_deref(), &wisher)
-    })
-    .await
+    let wish = |scene: &Scene| wishes::protection(scene, &name, given.wanted, given.to.as_deref(), &wisher);
+    if given.wanted == ProtectionWord::On {
+        return make(&desk, &wisher, wish).await;
+    }
+    // Protection is given up, perhaps just because another host hangs: nobody waits for its news.
+    match begun(&desk, &wisher) {
+        Some(answer) => Ok(answer),
+        None => Ok(answer(desk.wish_as_seen(wish).await?)),
+    }
 }
 
 /// What a request of a deed has.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use control::{Answer as ControlAnswer, PATIENCE, Verb};
+use control::{Answer as ControlAnswer, PATIENCE, RequestId, Verb};
 use hyper::Method;
 use messages::vm_name::VmName;
 use os::sys::clock;
@@ -127,6 +127,13 @@ impl Mind {
         });
     }
 
+    /// The number of the VM's operation, under which an order leaves no trace but its answer: an agent that
+    /// dies before it has written the answer down gives the order again, and the process does it once.
+    fn number_of_operation(&self, vm: &VmName) -> Option<RequestId> {
+        let record = self.known.vms.get(vm)?.operation.as_ref()?;
+        record.value.id.parse().ok()
+    }
+
     /// Gives an order to the VM's process here.
     fn order(&mut self, vm: &VmName, verb: Verb, to: Option<HostName>) {
         tracing::info!("{vm}: {verb:?}");
@@ -136,11 +143,19 @@ impl Mind {
             verb: verb.clone(),
             to,
         });
+        let id = match verb {
+            Verb::Reset => self.number_of_operation(vm),
+            _ => None,
+        };
+        let id = id.unwrap_or_else(|| RequestId(os::entropy::random_u128()));
         let (sockets, tell, vm) = (self.sockets.clone(), self.tell.clone(), vm.clone());
         let thread = std::thread::Builder::new().name("order".into()).spawn(move || {
             let answer = control::process(&sockets, &vm)
                 .map_err(|error| error.to_string())
-                .and_then(|process| process.ask(&verb, PATIENCE).map_err(|error| error.to_string()));
+                .and_then(|process| {
+                    let answer = process.ask_once(id, &verb, PATIENCE);
+                    answer.map_err(|error| error.to_string())
+                });
             let result = match answer {
                 Ok(ControlAnswer::Refused { sentence, .. } | ControlAnswer::Failed { sentence }) => {
                     Err(sentence)

@@ -184,8 +184,8 @@ impl Mind {
     fn hear_order(&mut self, vm: &VmName, verb: &Verb, answer: Result<(), String>) {
         let handled = self.handled.entry(vm.clone()).or_default();
         let Err(why) = answer else {
+            // The order is over when its confirmation is seen: until then it would be given again.
             if *verb == Verb::Reset {
-                handled.ordered = None;
                 self.confirm(vm);
             }
             return;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use control::Status;
+use control::{Status, Verb};
 use machine::MODEL;
 use messages::joining::{PROTOCOL, PROTOCOL_OLDEST};
 use messages::time::Time;
@@ -13,7 +13,7 @@ use plan::{
     Decision, Desired, Face, Host, HostName, Need, Now, Ownership, Placement, Protocols, Seen, Site, View,
     Vm, face, placement_of, plan,
 };
-use report::RoleWord;
+use report::{FlagWord, RoleWord};
 
 use super::told::Owner;
 use super::{Handled, Mind};
@@ -234,14 +234,14 @@ impl Mind {
         let known = self.known.vms.get(name)?.clone();
         let spec = known.spec.as_ref()?.value.clone();
         let views = self.views(now.time, name);
-        let told = |is_wanted: fn(&Status) -> bool| {
-            let (_, status) = self.newest(name, is_wanted)?;
+        let live = self.newest(name, Status::is_live);
+        let backup = self.newest(name, |status| status.role == Some(RoleWord::Backup));
+        let health = |told: &Option<(HostName, Status)>| {
+            let (_, status) = told.as_ref()?;
             Some(sight::health(now, status.health.as_ref()?))
         };
-        let (owner, member) = (
-            told(Status::is_live),
-            told(|status| status.role == Some(RoleWord::Backup)),
-        );
+        let (owner, member) = (health(&live), health(&backup));
+        let skewed = skewed(live.as_ref(), backup.as_ref());
         let operation = known
             .operation
             .as_ref()
@@ -252,12 +252,20 @@ impl Mind {
         if let Some(owner) = owner {
             handled.watch.hear(now.time, owner, member);
         }
+        let is_confirmed = known
+            .operation
+            .as_ref()
+            .is_some_and(|record| record.value.confirmed);
+        handled
+            .ordered
+            .take_if(|ordered| is_confirmed && ordered.verb == Verb::Reset);
         // A VM that never ran is not gone.
         handled.gone_since = match (is_seen, place) {
             (false, Some(_)) => handled.gone_since.or(Some(now.time)),
             _ => None,
         };
-        let seen = seen(now, handled, &known, views, self.owners.get(name));
+        let mut seen = seen(now, handled, &known, views, self.owners.get(name));
+        seen.amiss.extend(skewed);
         Some(Vm {
             need: need(name, &facts, home(&spec, place, &self.me)),
             desired: desired(&spec, self.config.restart.cold),
@@ -286,6 +294,20 @@ impl Mind {
             member: others.pop(),
         }
     }
+}
+
+/// The flag of a pair whose halves run programs of different versions.
+fn skewed(
+    live: Option<&(HostName, Status)>,
+    backup: Option<&(HostName, Status)>,
+) -> Option<(FlagWord, String)> {
+    let (one, other) = (&live?.1.version, &backup?.1.version);
+    // A process of an older release does not tell its version, which then is another one.
+    let told = |version: &str| match version {
+        "" => "an older one".to_owned(),
+        version => version.to_owned(),
+    };
+    (one != other).then(|| (FlagWord::Skewed, format!("{} and {}", told(one), told(other))))
 }
 
 fn desired(spec: &Spec, starts_cold: bool) -> Desired {

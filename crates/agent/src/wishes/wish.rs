@@ -149,21 +149,22 @@ pub(super) fn host(scene: &Scene, name: &str) -> Result<HostName, Problem> {
     Err(Problem::new("no-host", detail))
 }
 
-/// What is under way with the VM must have ended, or be the same.
-fn free(vm: &SceneVm, kind: &KindRecord) -> Result<Option<OperationRecord>, Problem> {
-    let Some(record) = &vm.known.operation else {
+/// What is under way with the VM must have ended, or be the same. Protection can be given up at any time:
+/// whatever needs a backup gives way to that.
+fn free(before: Option<&OperationRecord>, kind: &KindRecord) -> Result<Option<OperationRecord>, Problem> {
+    let Some(before) = before.filter(|before| before.state == OperationState::Running) else {
         return Ok(None);
     };
-    if record.value.state != OperationState::Running {
+    if before.kind.word() == kind.word() {
+        return Ok(Some(before.clone()));
+    }
+    if *kind == KindRecord::Unprotect && before.kind.needs_backup() {
         return Ok(None);
     }
-    if record.value.kind.word() == kind.word() {
-        return Ok(Some(record.value.clone()));
-    }
-    let (word, id) = (record.value.kind.word(), &record.value.id);
+    let (word, id) = (before.kind.word(), &before.id);
     let detail = format!(
         "`{word}` of {} is under way, begun by {}; wait for it, or end it with `lockstep cancel {id}`",
-        record.value.vm, record.value.asked.by
+        before.vm, before.asked.by
     );
     Err(Problem::new("busy", detail))
 }
@@ -177,7 +178,7 @@ pub(super) fn with_operation(
     kind: KindRecord,
     wisher: &Wisher,
 ) -> Result<Change, Problem> {
-    let under_way = free(vm, &kind)?;
+    let under_way = free(vm.known.operation.as_ref().map(|record| &record.value), &kind)?;
     let mut writes = Vec::new();
     if let Some((before, spec)) = spec
         && before.value != spec
@@ -206,7 +207,40 @@ pub(super) fn with_operation(
 
 #[cfg(test)]
 mod tests {
-    use super::distance;
+    use super::*;
+
+    fn running(kind: KindRecord) -> OperationRecord {
+        OperationRecord {
+            id: "5eed".into(),
+            vm: "shop".into(),
+            kind,
+            asked: AskedRecord {
+                by: "root".into(),
+                at_wall_ns: 0,
+                comment: String::new(),
+            },
+            state: OperationState::Running,
+            progress_wall_ns: 0,
+            confirmed: false,
+            reasons: Vec::new(),
+            ended_wall_ns: 0,
+        }
+    }
+
+    #[test]
+    fn what_needs_a_backup_gives_way_to_unprotect_and_nothing_else_does() {
+        let protect = running(KindRecord::Protect { to: None });
+        assert!(matches!(free(Some(&protect), &KindRecord::Unprotect), Ok(None)));
+        assert!(free(Some(&protect), &KindRecord::Reset).is_err());
+        assert!(free(Some(&running(KindRecord::Stop)), &KindRecord::Unprotect).is_err());
+        let again = running(KindRecord::Unprotect);
+        assert!(matches!(free(Some(&again), &KindRecord::Unprotect), Ok(Some(_))));
+        let ended = OperationRecord {
+            state: OperationState::Done,
+            ..running(KindRecord::Stop)
+        };
+        assert!(matches!(free(Some(&ended), &KindRecord::Unprotect), Ok(None)));
+    }
 
     #[test]
     fn the_nearest_name_is_the_one_with_the_fewest_changes() {
