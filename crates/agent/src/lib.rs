@@ -29,6 +29,7 @@ mod records;
 mod scene;
 mod serve;
 mod sight;
+mod speed;
 mod wishes;
 
 use std::path::PathBuf;
@@ -38,6 +39,7 @@ pub use config::{Config, ConfigError, DirectoryConfig};
 pub use identity::IdentityError;
 pub use keeper::create as create_store;
 pub use serve::{AgentError, serve};
+pub use speed::SPEED;
 
 /// What an agent must be told of the program that it is part of.
 #[derive(Clone, Debug)]

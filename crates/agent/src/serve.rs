@@ -35,6 +35,7 @@ use crate::lock;
 use crate::mind::{self, Mind, Parts, Told};
 use crate::processes::Processes;
 use crate::scene::Scene;
+use crate::speed;
 
 /// Why an agent ends.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +97,7 @@ pub fn serve(config: &Config, program: Program, ready: &mut dyn FnMut(&Path)) ->
     let tls = identity.client.clone();
     let (kept, running) = (happenings.clone(), processes.clone());
     let desk = Desk::new(seen, ask, keeper.clone(), running, kept, tls, &program);
+    let executable = program.executable.clone();
     let mind = Mind::new(Parts {
         config: config.clone(),
         program,
@@ -112,6 +114,7 @@ pub fn serve(config: &Config, program: Program, ready: &mut dyn FnMut(&Path)) ->
     let socket = sockets.join("agent.sock");
     let listening = runtime.block_on(listen(&socket, config.agent_address()))?;
     begin_to_watch(&keeper, config, &mind, sockets, &tell, &ends).map_err(AgentError::Host)?;
+    speed::measure(&executable, tell.clone()).map_err(AgentError::Host)?;
     drop(tell);
     let stop = ends.clone();
     let thinking = std::thread::Builder::new()
@@ -195,44 +198,31 @@ async fn answer(
     Ok(())
 }
 
+/// Answers people of this host.
 async fn answer_here(listener: UnixListener, routes: Router, places: Arc<Semaphore>) {
-    loop {
-        let Ok(place) = places.clone().acquire_owned().await else {
-            return;
-        };
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(LOOK_EVERY).await;
-            continue;
-        };
+    let accept = async || listener.accept().await.map(|(stream, _)| stream);
+    answer_each(accept, places, |stream| {
         let uid = stream.peer_cred().map(|peer| peer.uid());
         let caller = Caller {
             name: uid.map_or_else(|_| "somebody".into(), name_of),
             is_agent: false,
         };
-        let routes = routes.clone().layer(Extension(caller));
-        tokio::spawn(async move {
-            converse(stream, routes).await;
-            drop(place);
-        });
-    }
+        converse(stream, routes.clone().layer(Extension(caller)))
+    })
+    .await;
 }
 
+/// Answers other agents.
 async fn answer_others(listener: TcpListener, routes: Router, acceptor: TlsAcceptor, places: Arc<Semaphore>) {
     let caller = Caller {
         name: "another agent".into(),
         is_agent: true,
     };
     let routes = routes.layer(Extension(caller));
-    loop {
-        let Ok(place) = places.clone().acquire_owned().await else {
-            return;
-        };
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(LOOK_EVERY).await;
-            continue;
-        };
+    let accept = async || listener.accept().await.map(|(stream, _)| stream);
+    answer_each(accept, places, |stream| {
         let (acceptor, routes) = (acceptor.clone(), routes.clone());
-        tokio::spawn(async move {
+        async move {
             // Answers are small, and somebody waits for them; a socket that does not take it is as good.
             let _ = stream.set_nodelay(true);
             let shake = tokio::time::timeout(crate::limits::AGENT_PATIENCE, acceptor.accept(stream));
@@ -241,6 +231,30 @@ async fn answer_others(listener: TcpListener, routes: Router, acceptor: TlsAccep
                 Ok(Err(error)) => tracing::debug!("a caller is not of the site: {error}"),
                 Err(_) => {}
             }
+        }
+    })
+    .await;
+}
+
+/// Answers each caller that comes by `accept`, as many at once as there are places.
+async fn answer_each<S, W>(
+    accept: impl AsyncFn() -> io::Result<S>,
+    places: Arc<Semaphore>,
+    answer: impl Fn(S) -> W,
+) where
+    W: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
+        let Ok(stream) = accept().await else {
+            tokio::time::sleep(LOOK_EVERY).await;
+            continue;
+        };
+        let answered = answer(stream);
+        tokio::spawn(async move {
+            answered.await;
             drop(place);
         });
     }
