@@ -33,6 +33,8 @@ const BUDGETS: &[(&str, usize)] = &[
     ("rehearsal", 3_500),
     ("report", 2_100),
     ("sim", 7_500),
+    ("toy-outside", 1_000),
+    ("toy-site", 1_500),
     ("cli", 7_600),
 ];
 
