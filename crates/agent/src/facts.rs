@@ -56,6 +56,9 @@ pub struct HostFacts {
     pub free_bytes: u64,
     /// Processors that the host has for VMs.
     pub processors: u32,
+    /// Steps a second of the loop by which agents measure their hosts; 0: it was not measured yet.
+    #[serde(default)]
+    pub steps_per_second: u64,
     /// Can guests' code be translated there?
     pub translates: bool,
     /// The part of the site that fails as a whole with it.
@@ -64,7 +67,7 @@ pub struct HostFacts {
     pub protected_max: u32,
 }
 
-/// What does not change while the agent runs.
+/// What does not change while the agent runs, but for the speed, which is measured when it begins.
 #[derive(Clone, Debug)]
 pub struct Fixed {
     facts: HostFacts,
@@ -88,6 +91,7 @@ impl Fixed {
             memory_bytes: 0,
             free_bytes: 0,
             processors: config.resources.processors.map_or(all, |wanted| wanted.min(all)),
+            steps_per_second: 0,
             translates: program.translates,
             zone: config.zone.clone(),
             protected_max: config.resources.protected_max,
@@ -96,6 +100,13 @@ impl Fixed {
             facts,
             memory_percent: config.resources.memory_percent,
         }
+    }
+
+    /// This host was measured: steps a second. The fastest measurement counts, since what else the host does
+    /// only ever slows one down.
+    pub fn measured(&mut self, steps_per_second: u64) {
+        let best = self.facts.steps_per_second.max(steps_per_second);
+        self.facts.steps_per_second = best;
     }
 
     /// What this host is now. `promised`: sizes in bytes of the memories of the guests of which it holds a

@@ -27,6 +27,7 @@ mod records;
 mod scene;
 mod serve;
 mod sight;
+mod speed;
 mod wishes;
 
 use std::path::PathBuf;
@@ -35,6 +36,7 @@ pub use api::{examination, types};
 pub use asking::{Agent, AskError};
 pub use keeper::{create as create_store, has_host, try_store};
 pub use serve::{AgentError, serve};
+pub use speed::SPEED;
 
 /// What an agent must be told of the program that it is part of.
 #[derive(Clone, Debug)]

@@ -6,6 +6,8 @@ use messages::time::Span;
 
 /// The mind looks at everything at least this often.
 pub const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Pauses before the measurements of this host's speed.
+pub const SPEED_PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(30), Duration::from_secs(300)];
 /// A process of this host has this long to say how its VM is.
 pub const STATUS_PATIENCE: Duration = Duration::from_millis(1_500);
 /// Another agent is asked for its report this often.

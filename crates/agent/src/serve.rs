@@ -36,6 +36,7 @@ use crate::lock;
 use crate::mind::{self, Mind, Parts, Told};
 use crate::processes::Processes;
 use crate::scene::Scene;
+use crate::speed;
 use membership::config::Config;
 use membership::identity::{Fingerprint, Identity, IdentityError};
 use membership::joining;
@@ -102,6 +103,7 @@ pub fn serve(config: &Config, program: Program, ready: &mut dyn FnMut(&Path)) ->
     let tls = identity.client.clone();
     let (kept, running) = (happenings.clone(), processes.clone());
     let desk = Desk::new(seen, ask, keeper.clone(), running, kept, tls, &program);
+    let executable = program.executable.clone();
     let mind = Mind::new(Parts {
         config: config.clone(),
         program,
@@ -118,6 +120,7 @@ pub fn serve(config: &Config, program: Program, ready: &mut dyn FnMut(&Path)) ->
     let socket = sockets.join("agent.sock");
     let listening = runtime.block_on(listen(&socket, config.agent_address()))?;
     begin_to_watch(&keeper, config, &mind, sockets, &tell, &ends).map_err(AgentError::Host)?;
+    speed::measure(&executable, tell.clone()).map_err(AgentError::Host)?;
     drop(tell);
     let stop = ends.clone();
     let thinking = std::thread::Builder::new()
@@ -221,28 +224,21 @@ async fn answer((local, others): (UnixListener, TcpListener), doors: Doors) -> R
     Ok(())
 }
 
+/// Answers people of this host.
 async fn answer_here(listener: UnixListener, routes: Router, places: Arc<Semaphore>) {
-    loop {
-        let Ok(place) = places.clone().acquire_owned().await else {
-            return;
-        };
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(LOOK_EVERY).await;
-            continue;
-        };
+    let accept = async || listener.accept().await.map(|(stream, _)| stream);
+    answer_each(accept, places, |stream| {
         let uid = stream.peer_cred().map(|peer| peer.uid());
         let caller = Caller {
             name: uid.map_or_else(|_| "somebody".into(), name_of),
             is_agent: false,
         };
-        let routes = routes.clone().layer(Extension(caller));
-        tokio::spawn(async move {
-            converse(stream, routes).await;
-            drop(place);
-        });
-    }
+        converse(stream, routes.clone().layer(Extension(caller)))
+    })
+    .await;
 }
 
+/// Answers other agents, and hosts that join.
 async fn answer_others(listener: TcpListener, doors: Doors, places: Arc<Semaphore>) {
     let caller = Caller {
         name: "another agent".into(),
@@ -252,16 +248,10 @@ async fn answer_others(listener: TcpListener, doors: Doors, places: Arc<Semaphor
         routes: doors.routes.layer(Extension(caller)),
         ..doors
     };
-    loop {
-        let Ok(place) = places.clone().acquire_owned().await else {
-            return;
-        };
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(LOOK_EVERY).await;
-            continue;
-        };
+    let accept = async || listener.accept().await.map(|(stream, _)| stream);
+    answer_each(accept, places, |stream| {
         let doors = doors.clone();
-        tokio::spawn(async move {
+        async move {
             // Answers are small, and somebody waits for them; a socket that does not take it is as good.
             let _ = stream.set_nodelay(true);
             if let Ok(Some((stream, routes))) =
@@ -269,6 +259,30 @@ async fn answer_others(listener: TcpListener, doors: Doors, places: Arc<Semaphor
             {
                 converse(stream, routes).await;
             }
+        }
+    })
+    .await;
+}
+
+/// Answers each caller that comes by `accept`, as many at once as there are places.
+async fn answer_each<S, W>(
+    accept: impl AsyncFn() -> io::Result<S>,
+    places: Arc<Semaphore>,
+    answer: impl Fn(S) -> W,
+) where
+    W: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
+        let Ok(stream) = accept().await else {
+            tokio::time::sleep(LOOK_EVERY).await;
+            continue;
+        };
+        let answered = answer(stream);
+        tokio::spawn(async move {
+            answered.await;
             drop(place);
         });
     }

@@ -187,7 +187,7 @@ pub fn host(name: &HostName, known: &Known, heard: &AllHeard, sizes: &BTreeMap<V
         processors: facts.map_or(0, |facts| facts.processors),
         // Guests that stand idle keep no processor busy, and nobody measures the others yet.
         free_processors: facts.map_or(0, |facts| facts.processors),
-        steps_per_second: 0,
+        steps_per_second: of_facts(|facts| facts.steps_per_second),
         translates: facts.is_some_and(|facts| facts.translates),
         zone: facts.and_then(|facts| facts.zone.clone()),
         storages: BTreeMap::new(),

@@ -25,6 +25,7 @@ mod release;
 mod replay;
 mod site;
 mod spec;
+mod speed;
 mod usage;
 mod values;
 mod version;
@@ -111,6 +112,12 @@ fn main() -> ExitCode {
         .is_some_and(|word| word == spec::WATCHER)
     {
         return watch();
+    }
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == ::agent::SPEED)
+    {
+        return speed::run();
     }
     let cli = arguments();
     warnings::show();

@@ -211,6 +211,24 @@ fn an_agent_that_dies_harms_no_vm_and_the_next_one_goes_on_with_it() {
     assert!(cluster.vms("a").is_empty());
 }
 
+/// Waits until each host of the site is told of with its measured speed.
+fn every_host_was_measured(cluster: &Cluster) {
+    loop {
+        let said = cluster.at("a", "hosts --json");
+        let text = String::from_utf8(said.0.stdout).unwrap();
+        let hosts: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(hosts.len(), HOSTS.len());
+        // A million steps a second is slower than any host that interprets.
+        let is_measured = |host: &Value| host["steps_per_second"].as_u64().unwrap() > 1_000_000;
+        if hosts.iter().all(is_measured) {
+            return;
+        }
+    }
+}
+
 #[test]
 fn the_commands_of_a_site_do_nothing_twice_and_say_what_they_refuse() {
     let cluster = Cluster::new(43);
@@ -257,6 +275,7 @@ fn the_commands_of_a_site_do_nothing_twice_and_say_what_they_refuse() {
     says("protect web", 0, "web is protected");
     says("drain c", 0, "c is empty");
     says("hosts", 3, "is being drained by");
+    every_host_was_measured(&cluster);
     says("undrain c", 0, "c takes VMs again");
     says("undrain c", 0, "is not being drained");
     says("cancel 0", 1, "there is no operation 0");

@@ -12,8 +12,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 use ureq::config::Config;
+use ureq::config::ConfigBuilder;
 use ureq::http::{Response, Uri};
 use ureq::tls::TlsConfig;
+use ureq::typestate::{RequestScope, WithBody};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport};
 use ureq::{Agent, Body, BodyReader};
@@ -57,6 +59,9 @@ pub struct Patience {
     pub answer: Duration,
 }
 
+/// A request whose patience is still to be said.
+type RequestConfig = ConfigBuilder<RequestScope<WithBody>>;
+
 /// The lines of a watch.
 pub type Lines = BufReader<BodyReader<'static>>;
 
@@ -86,10 +91,8 @@ impl Http {
         token: Option<&str>,
         patience: Patience,
     ) -> Result<Value, Failure> {
-        let request = self.request(endpoint, path, token).config();
-        let request = request
-            .timeout_connect(Some(patience.connect))
-            .timeout_global(Some(patience.answer));
+        let request = self.request((endpoint, path), token, patience);
+        let request = request.timeout_global(Some(patience.answer));
         let bytes = whole(&mut accepted(request.build().send(body.to_string()))?)?;
         // An answer of a stream's first line is one line, as a plain answer is.
         serde_json::from_slice(&bytes)
@@ -105,9 +108,8 @@ impl Http {
         token: Option<&str>,
         patience: Patience,
     ) -> Result<Lines, Failure> {
-        let request = self.request(endpoint, path, token).config();
+        let request = self.request((endpoint, path), token, patience);
         let request = request
-            .timeout_connect(Some(patience.connect))
             .timeout_recv_response(Some(patience.answer))
             .timeout_per_write(Some(patience.answer))
             .timeout_per_read(Some(WATCH_QUIET_MAX));
@@ -120,22 +122,24 @@ impl Http {
         self.agent.clone().shutdown();
     }
 
+    /// How a request to `path` of a server begins, whatever is waited for.
     fn request(
         &self,
-        endpoint: &str,
-        path: &str,
+        (endpoint, path): (&str, &str),
         token: Option<&str>,
-    ) -> ureq::RequestBuilder<ureq::typestate::WithBody> {
+        patience: Patience,
+    ) -> RequestConfig {
         let request = self
             .agent
             .post(format!("{}{path}", endpoint.trim_end_matches('/')))
             .content_type("application/json")
             // A server that has lost the others says so at once, instead of being silent.
             .header("Grpc-Metadata-hasleader", "true");
-        match token {
+        let request = match token {
             Some(token) => request.header("Authorization", token),
             None => request,
-        }
+        };
+        request.config().timeout_connect(Some(patience.connect))
     }
 }
 

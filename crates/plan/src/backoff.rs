@@ -34,6 +34,8 @@ struct Record {
     at: Time,
     /// When it may be tried again.
     until: Time,
+    /// When it may be tried again by somebody's word, whatever it is shunned for: it has only just failed.
+    rests_until: Time,
     /// Was the last failure one for which it is shunned?
     is_shunned: bool,
     /// What it did, as a clause or a sentence.
@@ -59,6 +61,7 @@ impl Backoff {
         let wait = doubled(BACKOFF_FIRST, BACKOFF_MAX, record.failures);
         let wait = with_jitter(seed, vm, host, record.failures, wait);
         let until = now.time.after(wait);
+        record.rests_until = until;
         // A host that is shunned stays so, whatever else it does meanwhile.
         if !(record.is_shunned && record.until > until) {
             (record.until, record.is_shunned) = (until, false);
@@ -70,8 +73,11 @@ impl Backoff {
     /// The host has proven unfit, since it was too slow or a clone to it failed: it is shunned for 5 min, and
     /// twice as long each further time, up to 6 h. `why` is a clause that goes on after its name.
     pub fn shun(&mut self, now: Now, vm: &VmName, host: &HostName, why: &str) {
+        let seed = self.seed;
         let record = self.record(now, vm, host);
         record.failures = record.failures.saturating_add(1);
+        let wait = doubled(BACKOFF_FIRST, BACKOFF_MAX, record.failures);
+        record.rests_until = now.time.after(with_jitter(seed, vm, host, record.failures, wait));
         record.shuns = record.shuns.saturating_add(1);
         record.until = now.time.after(doubled(SHUN_FIRST, SHUN_MAX, record.shuns));
         record.is_shunned = true;
@@ -84,7 +90,7 @@ impl Backoff {
     pub fn succeed(&mut self, vm: &VmName, host: &HostName) {
         if let Some(record) = self.records.get_mut(&(vm.clone(), host.clone())) {
             record.failures = 0;
-            record.until = record.at;
+            (record.until, record.rests_until) = (record.at, record.at);
         }
     }
 
@@ -115,6 +121,18 @@ impl Backoff {
                 sentence: why,
                 until,
             }
+        })
+    }
+
+    /// Why the VM leaves the host alone at present though somebody has named it, and so has read that it is
+    /// shunned: it has only just failed. `None`: it does not.
+    #[must_use]
+    pub fn bars_named(&self, now: Now, vm: &VmName, host: &HostName) -> Option<Why> {
+        let record = self.live(now, vm, host)?;
+        (record.rests_until > now.time).then(|| Why::HostRefused {
+            host: host.clone(),
+            sentence: record.why.clone(),
+            until: now.wall_of(record.rests_until),
         })
     }
 
@@ -160,6 +178,7 @@ impl Backoff {
             shuns: 0,
             at: now.time,
             until: now.time,
+            rests_until: now.time,
             is_shunned: false,
             why: String::new(),
         };

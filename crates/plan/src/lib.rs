@@ -1,12 +1,13 @@
 //! What an agent does next for a VM, which host gets its backup, and what people are told of it: the part
 //! of an agent that only thinks. The agent fills in what it sees, carries out what is decided here, and shows
-//! the faces; the simulator can do the same with hosts that it has drawn.
+//! the faces; the simulator does the same with hosts that it has drawn.
 //!
 //! Map, from below: `limits` has all bounds, `moment` the times that people see, `host` what is known of a
 //! host, `why` every reason and `sentences` its words, `backoff` what is remembered of failures, `placement`
 //! which host suits a VM, `health` when a VM is better off elsewhere, `operation` what somebody has begun,
-//! `vm` what is wanted and seen of a VM. `decision` is what comes out; `obtain`, `swap`, `draining`, `start`
-//! and `course` are its rules, `planner` is their head, `face` what is shown.
+//! `vm` what is wanted and seen of a VM. `decision` is what comes out, and `memory` what an agent remembers
+//! from one look to the next; `obtain`, `swap`, `draining`, `start` and `course` are the rules, `planner` is
+//! their head, `face` what is shown.
 //!
 //! Nothing here reads a clock or a file, waits, or draws a random number: what goes in decides what comes
 //! out.
@@ -20,6 +21,7 @@ mod face;
 mod health;
 mod host;
 pub mod limits;
+mod memory;
 mod moment;
 mod obtain;
 mod operation;
@@ -37,6 +39,7 @@ pub use draining::next_to_go;
 pub use face::{Face, Sighting, face, placement_of};
 pub use health::{Cause, Health, Swap, Watch, damped};
 pub use host::{Drain, Held, Host, HostName, Protocols, Storage};
+pub use memory::{Memory, Views};
 pub use moment::{Now, Wall};
 pub use operation::{Kind, Operation, Outcome};
 pub use placement::{Need, Placement, Score, Verdict, judge};

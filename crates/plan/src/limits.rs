@@ -18,6 +18,9 @@ pub const BUFFER_BYTES: u64 = 64 << 20;
 pub const RESERVE_PERMILLE: u64 = 100;
 /// A host below this share of the owner's speed, in thousandths, is taken only if there is no other.
 pub const SPEED_GOOD_PERMILLE: u64 = 800;
+/// Two hosts whose speeds differ by less than this, in thousandths of the owner's, count as equally fast: two
+/// measurements of one host differ as much.
+pub const SPEED_ALIKE_PERMILLE: u64 = 100;
 /// A host below this share of the owner's speed, in thousandths, is taken only if somebody allows it: the
 /// VM's process would dismiss such a backup for being too slow.
 pub const SPEED_LEAST_PERMILLE: u64 = 500;
@@ -42,6 +45,8 @@ pub const ASK_PATIENCE: Span = Span::from_ms(10_000);
 pub const START_PATIENCE: Span = Span::from_ms(60_000);
 /// An order to a process has this long until its status shows that it is carried out.
 pub const ORDER_PATIENCE: Span = Span::from_ms(10_000);
+/// An order that was refused is given again no sooner than this.
+pub const REFUSED_REST: Span = Span::from_ms(1_000);
 /// An operation that makes no progress ends as failed after this.
 pub const OPERATION_MAX: Span = Span::from_ms(600_000);
 /// An operation ends as failed after this, whatever progress it makes.

@@ -24,7 +24,11 @@ impl Look<'_> {
     ) -> Placement {
         let hosts = self.site.hosts;
         let barred = hosts.iter().filter_map(|host| {
-            let why = self.backoff.bars(self.now, self.vm.name(), &host.name)?;
+            let (now, vm) = (self.now, self.vm.name());
+            let why = match named {
+                Some(named) if *named == host.name => self.backoff.bars_named(now, vm, named)?,
+                _ => self.backoff.bars(now, vm, &host.name)?,
+            };
             Some((host.name.clone(), why))
         });
         let need = Need {

@@ -12,7 +12,8 @@ use report::amount::bytes;
 
 use crate::host::{Host, HostName, Protocols, Storage};
 use crate::limits::{
-    BUFFER_BYTES, PROCESS_BYTES, RESERVE_PERMILLE, SPEED_GOOD_PERMILLE, SPEED_LEAST_PERMILLE,
+    BUFFER_BYTES, PROCESS_BYTES, RESERVE_PERMILLE, SPEED_ALIKE_PERMILLE, SPEED_GOOD_PERMILLE,
+    SPEED_LEAST_PERMILLE,
 };
 use crate::moment::Now;
 use crate::why::{Scarce, Slow, Unlike, Why};
@@ -366,12 +367,19 @@ fn speed_permille(owner: Option<&Host>, host: &Host) -> Option<u64> {
     Some(u64::try_from(share).unwrap_or(u64::MAX))
 }
 
+/// A share of the owner's speed without what is only noise: the owner's own speed is in the middle of a step,
+/// so that hosts of one kind are on the same.
+fn rounded(permille: u64) -> u64 {
+    let step = 2 * SPEED_ALIKE_PERMILLE;
+    (permille + SPEED_ALIKE_PERMILLE) / step * step
+}
+
 /// How well a host suits a VM that has no refusal against it: a thousand points for the owner's speed, as
 /// many for memory that is all free, and small change for the rest.
 fn score(need: &Need, owner: Option<&Host>, host: &Host) -> Score {
     let speed = speed_permille(owner, host);
     // More than the owner's speed is of little use to a backup, which never runs ahead.
-    let mut points = speed.unwrap_or(SPEED_GOOD_PERMILLE).min(1_200);
+    let mut points = rounded(speed.unwrap_or(SPEED_GOOD_PERMILLE)).min(1_200);
     let left = host.free_bytes.saturating_sub(need.bytes());
     let share = u128::from(left) * 1_000 / u128::from(host.memory_bytes.max(1));
     points += u64::try_from(share.min(1_000)).unwrap_or(0);

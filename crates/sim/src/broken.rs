@@ -11,8 +11,11 @@ use replica::{
     mutation::{self, Mutation},
 };
 
+use toy_site::Flaw;
+
+use toy_outside::cache::Access;
+
 use crate::{
-    cache::Access,
     checker::{Check, Violation},
     options::Options,
     run::run,
@@ -32,6 +35,8 @@ pub struct Broken {
     pub draw: fn(u64) -> Options,
     /// Changes what is different in the world.
     pub change: fn(&mut Options),
+    /// Is it about agents? In the worlds of all other variants the keeper looks after the guest.
+    pub agents: bool,
     /// Is the check off that listens to the talk between the processes, so that only what the outside sees
     /// counts?
     pub deaf: bool,
@@ -44,6 +49,7 @@ const fn variant(name: &'static str, rule: &'static str, mutation: Mutation) -> 
         mutation: Some(mutation),
         draw: Options::draw,
         change: |_| {},
+        agents: false,
         deaf: false,
     }
 }
@@ -63,6 +69,7 @@ const fn world(name: &'static str, rule: &'static str, change: fn(&mut Options))
         mutation: None,
         draw: Options::draw,
         change,
+        agents: false,
         deaf: false,
     }
 }
@@ -91,8 +98,24 @@ fn without_notices(options: &mut Options) {
     options.notice = Notice::TimeoutOnly;
 }
 
+/// A variant in which the agents that look after the guest do something wrong.
+const fn agents(name: &'static str, change: fn(&mut Options)) -> Broken {
+    Broken {
+        draw: Options::draw_kept_by_agents,
+        agents: true,
+        ..world(name, "0122", change)
+    }
+}
+
+/// Gives the agents of a world a flaw.
+fn flawed(options: &mut Options, flaw: Flaw) {
+    if let Some(site) = &mut options.site {
+        site.flaw = Some(flaw);
+    }
+}
+
 /// All variants.
-pub const VARIANTS: [Broken; 49] = [
+pub const VARIANTS: [Broken; 56] = [
     variant(
         "output released before the ack",
         "FT 2.2-c",
@@ -251,6 +274,27 @@ pub const VARIANTS: [Broken; 49] = [
     forming("epoch won without an answer kept", Mutation::DoubtForgotten),
     forming("backup built without the proof", Mutation::BuiltUnproven),
     forming("begun before the backup is ready", Mutation::BegunBeforeReady),
+    agents("agents forget what a host has done", |options| {
+        flawed(options, Flaw::NoBackoff);
+    }),
+    agents("agents want both halves on one host", |options| {
+        flawed(options, Flaw::OwnersHost);
+    }),
+    agents("agents take an old report for a new one", |options| {
+        flawed(options, Flaw::OldIsNew);
+    }),
+    agents("agents do not wait for the reservation", |options| {
+        flawed(options, Flaw::NoReservation);
+    }),
+    agents("agents protect what nobody wants protected", |options| {
+        flawed(options, Flaw::Unwanted);
+    }),
+    agents("agents choose a host that is drained", |options| {
+        flawed(options, Flaw::DrainIgnored);
+    }),
+    agents("agents do not protect again", |options| {
+        flawed(options, Flaw::Idle);
+    }),
     world("disk does not refuse old epochs", "FT 4.1-a", |options| {
         options.storage.fenced = false;
     }),
@@ -287,6 +331,9 @@ impl Broken {
         let mut options = (self.draw)(seed);
         (self.change)(&mut options);
         options.deaf = self.deaf;
+        if !self.agents {
+            options.site = None;
+        }
         // A log file that goes on where it cannot is a panic, not a violation.
         options.record = false;
         options

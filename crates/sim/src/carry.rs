@@ -11,12 +11,11 @@ use replica::{
     Action, Claim, ClaimKind, Epoch, Event, Guest, PeerId, RoleName, Span, Suspicion, Time, Verdict,
 };
 
+use toy_outside::{names::ProcessId, network::Arrival, operation::changes};
+
 use crate::{
     checker::{Check, Violation, ensure},
     faults::{Fault, Trigger},
-    names::ProcessId,
-    network::Arrival,
-    operation::changes,
     process::Process,
     schedule::What,
     subject::{Subject, hash_of, unstamp},
@@ -278,8 +277,10 @@ impl<G: Subject> World<G> {
             }
             Action::Ask(claim) => self.ask(who, claim),
             Action::GoLive(epoch) => {
+                self.tell_of_going_live(who);
                 let process = &mut self.processes[who];
                 process.epoch = epoch;
+                process.partner = process.follows.or(process.partner);
                 if let (Some(_), Some(node)) = (process.follows.take(), &process.node) {
                     let wishes = node.guest().pending_entropy().len();
                     process.wishes = wishes.saturating_sub(process.wished);
@@ -293,6 +294,18 @@ impl<G: Subject> World<G> {
             Action::StandBy { peer, owner, epoch } => self.stand_by(who, peer, (owner, epoch)),
             Action::Halt(halt) => self.halt(who, halt),
         }
+    }
+
+    /// The agent of a host hears that a process there has taken the guest over, or goes on without its
+    /// backup.
+    fn tell_of_going_live(&mut self, who: ProcessId) {
+        let node = self.processes[who].node.as_ref();
+        let suspicion = node.and_then(|node| node.metrics().suspicion);
+        let news = match (self.processes[who].follows, suspicion) {
+            (None, Some(why)) => toy_site::News::Alone(why.into()),
+            _ => toy_site::News::TookOver,
+        };
+        self.tell_agent(who, &news);
     }
 
     /// A process that has handed its guest over follows the process that has it now.

@@ -9,10 +9,9 @@ use std::collections::BTreeMap;
 use replica::{Span, Time};
 use toy::server::PAYLOAD_OFF;
 
-use crate::{
-    checker::{Check, Violation, ensure},
-    random::Random,
-};
+use toy::random::Random;
+
+use crate::checker::{Check, Violation, ensure};
 
 /// A client with one request at a time.
 #[derive(Debug)]

@@ -77,6 +77,7 @@ impl<G: Subject> World<G> {
             What::GivenUp(who, owns) => self.on_given_up(who, owns),
             What::Founder => self.on_founder(),
             What::Keeper => self.on_keeper(),
+            What::Errand(errand) => self.on_errand(errand),
             What::Deliver(who, event) => self.deliver(who, event),
             What::ToGuest(input) => self.on_frame_to_guest(input),
             What::ToClient(seq, content) => {

@@ -8,16 +8,19 @@ use machine::Control;
 use replica::{Notice, Phase, Span, Time};
 use toy::hash::mix;
 
-use crate::{
+use toy::random::Random;
+use toy_outside::{
     cache::{Access, CacheOptions},
+    names::{HostId, ProcessId},
+    network::LinkOptions,
+};
+
+use crate::{
     faults::{Armed, Death, Fault, InClone, Part, Trigger},
     founder::FounderOptions,
     host::Drift,
     keeper::KeeperOptions,
-    names::{HostId, ProcessId},
-    network::LinkOptions,
     options::{Options, ms, us},
-    random::Random,
 };
 
 impl Options {
@@ -81,6 +84,7 @@ impl Options {
         if Random::new(mix(seed, 0x11fe)).permille(LIVES_PERMILLE) {
             options.draw_lives();
         }
+        options.draw_whether_agents();
         if Random::new(mix(seed, 0xf09e)).permille(FORMING_PERMILLE) {
             options.draw_forming();
         }

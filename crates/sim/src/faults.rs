@@ -7,8 +7,9 @@ use std::fmt;
 
 use machine::Control;
 use replica::{Phase, Span};
+use toy_site::Mishap;
 
-use crate::names::{HostId, ProcessId};
+use toy_outside::names::{HostId, ProcessId};
 
 /// How a process dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +93,8 @@ pub enum Fault {
     BulkCut(Span),
     /// All bulk links break, and no other.
     BulkReset,
+    /// Something goes wrong with the agents that look after the guest, or somebody wants something of them.
+    Site(Mishap),
     /// A host that died is there again, with no process on it and nothing in its page cache.
     Return(HostId),
 }
@@ -124,6 +127,7 @@ impl Fault {
             | Fault::Part(..)
             | Fault::BulkCut(_)
             | Fault::BulkReset
+            | Fault::Site(_)
             | Fault::Return(_) => None,
         }
     }
@@ -212,6 +216,7 @@ impl fmt::Display for Fault {
             Fault::Part(part, fault) => write!(f, "{part:?} in place of: {fault}"),
             Fault::BulkCut(span) => write!(f, "bulk links cut for {}", show(*span)),
             Fault::BulkReset => write!(f, "bulk links reset"),
+            Fault::Site(mishap) => mishap.fmt(f),
             Fault::Return(host) => write!(f, "{host} returns"),
         }
     }

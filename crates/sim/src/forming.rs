@@ -12,11 +12,12 @@ use replica::{
     HandshakeEvent, Hello, MayOwn, PeerId, Side, Span, Start, Verdict, Wanted, limits,
 };
 
+use toy_outside::names::{HostId, ProcessId};
+
 use crate::{
     checker::{Check, ensure},
     faults::{Fault, Trigger},
     founder::Candidate,
-    names::{HostId, ProcessId},
     process::{self, Life},
     schedule::What,
     subject::Subject,
@@ -38,7 +39,7 @@ impl<G: Subject> World<G> {
     }
 
     fn start_candidate(&mut self, host: HostId, side: Side) {
-        self.hosts[host.0].is_up = true;
+        self.bring_back(host);
         let who = self.add(host, Epoch(0), None, false);
         self.trace(Some(who), || {
             format!("= starts on {host}, to be the {side} of a pair")

@@ -8,9 +8,10 @@ use machine::{Effect, Input};
 use replica::{Claim, ClaimKind, Epoch, Event, Guest, Halt, Next, PeerId, Span, Time, Verdict};
 use toy::hash::mix;
 
+use toy_outside::names::ProcessId;
+
 use crate::{
     checker::{Check, Violation, ensure},
-    names::ProcessId,
     process::Life,
     subject::Subject,
     world::World,

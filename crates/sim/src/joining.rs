@@ -8,10 +8,13 @@ use replica::{
     Action, Bulk, Epoch, Event, Halt, HandshakeAction, HandshakeEvent, Joined, PeerId, Side, Span, Start,
 };
 
-use crate::{
-    checker::{Check, Violation, ensure},
+use toy_outside::{
     names::{HostId, ProcessId},
     network::{Arrival, LinkId, bulk_bytes},
+};
+
+use crate::{
+    checker::{Check, Violation, ensure},
     process::{self, Life, Process},
     schedule::What,
     subject::Subject,

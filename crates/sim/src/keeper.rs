@@ -7,12 +7,12 @@ use std::fmt;
 
 use replica::{Span, Time};
 
-use crate::{
-    faults::show,
-    host::Host,
+use toy_outside::{
     names::{HostId, ProcessId},
     network::LinkOptions,
 };
+
+use crate::{faults::show, host::Host};
 
 /// How a guest is protected again.
 #[derive(Clone, Debug)]

@@ -6,9 +6,10 @@
 
 use replica::{Event, SnapshotEvent, SnapshotOrder, SnapshotPiece, Span, Time};
 
+use toy_outside::names::ProcessId;
+
 use crate::{
     checker::{Check, Violation, ensure},
-    names::ProcessId,
     options::{ms, us},
     schedule::What,
     snapshots::Kept,

@@ -14,6 +14,8 @@ sim toy|machine N [FIRST]       N seeds of the toy guest, or of the real machine
 sim seed toy|machine SEED       one seed with a line per action
 sim life toy|machine N [FIRST]  N seeds, in all of which the guest is protected again after each failover
 sim life-seed toy|machine SEED  one of those, with a line per action
+sim agents toy|machine N [FIRST]  N seeds, in all of which agents look after the guest
+sim agents-seed toy|machine SEED  one of those, with a line per action
 sim form toy|machine N [FIRST]  N seeds, all of which begin without a pair
 sim form-seed toy|machine SEED  one of those, with a line per action
 sim sweep toy|machine [SEED]    kills each process at every entry and every action of a calm run
@@ -44,6 +46,12 @@ fn main() -> ExitCode {
         ["life", "machine", range @ ..] => {
             numbers(range).map(|range| seeds::<Machine>(&LIVES, "machine", range))
         }
+        ["agents", "toy", range @ ..] => numbers(range).map(|range| seeds::<Toy>(&AGENTS, "toy", range)),
+        ["agents", "machine", range @ ..] => {
+            numbers(range).map(|range| seeds::<Machine>(&AGENTS, "machine", range))
+        }
+        ["agents-seed", "toy", seed] => number(seed).map(|seed| one::<Toy>(&AGENTS, seed)),
+        ["agents-seed", "machine", seed] => number(seed).map(|seed| one::<Machine>(&AGENTS, seed)),
         ["form", "toy", range @ ..] => numbers(range).map(|range| seeds::<Toy>(&FORMING, "toy", range)),
         ["form", "machine", range @ ..] => {
             numbers(range).map(|range| seeds::<Machine>(&FORMING, "machine", range))
@@ -114,6 +122,12 @@ const ALL: Kind = Kind {
 const LIVES: Kind = Kind {
     draw: Options::draw_life,
     replay: "life-seed",
+};
+
+/// Worlds in which agents look after the guest.
+const AGENTS: Kind = Kind {
+    draw: Options::draw_kept_by_agents,
+    replay: "agents-seed",
 };
 
 /// Worlds that begin without a pair.

@@ -7,10 +7,13 @@
 use machine::{Control, Input};
 use replica::{Event, Span, Time};
 
+use toy_outside::{
+    names::{HostId, ProcessId},
+    network::LinkId,
+};
+
 use crate::{
     faults::{Armed, Death, Fault, Part, Trigger},
-    names::ProcessId,
-    network::LinkId,
     process::Life,
     schedule::What,
     subject::Subject,
@@ -43,6 +46,9 @@ impl<G: Subject> World<G> {
                     self.kill(*victim);
                 }
                 self.storage.caches().host_dies(host);
+                if let Some(site) = &mut self.site {
+                    site.host_dies(host.0);
+                }
                 let host = &mut self.hosts[host.0];
                 host.is_up = false;
                 host.deaths += 1;
@@ -88,7 +94,7 @@ impl<G: Subject> World<G> {
         }
     }
 
-    /// The sender towards `to` is gone: see [`crate::network::Network::close`].
+    /// The sender towards `to` is gone: see [`toy_outside::network::Network::close`].
     pub(crate) fn close_link(&mut self, link: LinkId, to: ProcessId, kept: u64, after: Option<Span>) {
         if let Some(at) = self.network.close(self.now, (link, to), kept, after) {
             self.link_appointment(link, to, at);
@@ -123,13 +129,15 @@ impl<G: Subject> World<G> {
         }
         self.trace(None, || format!("! {fault}"));
         match *fault {
+            _ if self.is_for_agents(fault) => {}
+            Fault::Site(_) => {}
             Fault::Part(part, ref fault) => {
                 let who = self.part(part);
                 self.strike(&fault.of(who));
             }
             Fault::BulkCut(span) => self.cut_bulk(span),
             Fault::BulkReset => self.reset_bulk(),
-            Fault::Return(host) => self.hosts[host.0].is_up = true,
+            Fault::Return(host) => self.bring_back(host),
             Fault::Crash(who, death) => self.crash(who, death),
             Fault::Stall(who, span) => self.stall(who, span),
             Fault::Cut(who, span) => self.cut(who, span),
@@ -183,6 +191,14 @@ impl<G: Subject> World<G> {
                 self.storage.power_cut();
             }
         }
+    }
+
+    /// A host runs, and if it was dead its agent starts.
+    pub(crate) fn bring_back(&mut self, host: HostId) {
+        let was_up = std::mem::replace(&mut self.hosts[host.0].is_up, true);
+        let site = self.site.as_mut().filter(|_| !was_up);
+        let errand = site.and_then(|site| site.host_returns(self.now, host.0));
+        self.errands(errand);
     }
 
     /// Nothing gets through to a process for a while. TCP notices only when it tries again.
@@ -259,6 +275,9 @@ impl<G: Subject> World<G> {
         self.network.mend(self.now);
         self.arbiter.mend(self.now);
         self.storage.mend(self.now);
+        if let Some(site) = &mut self.site {
+            site.heal(self.now, |host| self.hosts[host].is_up);
+        }
         for host in &mut self.hosts {
             host.ports_lost = self.now;
         }

@@ -9,12 +9,12 @@
 use replica::peer::heartbeat::{Beat, Heartbeat};
 use replica::{Epoch, Event, Notice, PeerId, Span};
 
+use toy::random::Random;
+use toy_outside::{names::ProcessId, network::Left};
+
 use crate::{
-    names::ProcessId,
-    network::Left,
     options::{ms, us},
     process::owner,
-    random::Random,
     schedule::What,
     subject::Subject,
     world::World,

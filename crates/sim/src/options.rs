@@ -7,17 +7,21 @@
 use std::fmt;
 
 use replica::{Notice, Span, Time};
+use toy_site::SiteOptions;
 
-use crate::{
+use toy_outside::{
     arbiter::ArbiterOptions,
     cache::{Access, CacheOptions},
+    names::{HostId, ProcessId},
+    network::{DatagramOptions, LinkOptions},
+    storage::StorageOptions,
+};
+
+use crate::{
     faults::{Armed, Death, Fault, InClone, Part, show},
     founder::FounderOptions,
     host::{Drift, HostOptions},
     keeper::KeeperOptions,
-    names::{HostId, ProcessId},
-    network::{DatagramOptions, LinkOptions},
-    storage::StorageOptions,
 };
 
 /// How a world behaves when all is well, and what goes wrong in it.
@@ -55,6 +59,9 @@ pub struct Options {
     pub founder: Option<FounderOptions>,
     /// How the guest is protected again after a failover; `None`: it is not.
     pub keeper: Option<KeeperOptions>,
+    /// How the agents behave that look after the guest in the keeper's place; `None`: the keeper does, or
+    /// nobody. There can be none without a keeper's options, which say how bulk links behave.
+    pub site: Option<SiteOptions>,
     /// How often somebody types at the console; `None`: never.
     pub typing: Option<Span>,
     /// How many of a thousand inputs also reach the processes that have not the guest's address.
@@ -146,6 +153,7 @@ impl Options {
             record: true,
             founder: None,
             keeper: None,
+            site: None,
             typing: None,
             stray_permille: 0,
             cut_permille: 0,
@@ -227,6 +235,9 @@ impl Options {
         }
         if let Some(keeper) = &self.keeper {
             writeln!(f, "{keeper}")?;
+        }
+        if let Some(site) = &self.site {
+            writeln!(f, "{site}")?;
         }
         for (at, fault) in &self.timed {
             writeln!(f, "  at {}: {fault}", show(Span(at.0)))?;

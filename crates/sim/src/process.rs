@@ -17,11 +17,14 @@ use replica::{
     PairOptions, PeerId, Side, Span, Start, Time,
 };
 
+use toy_outside::{
+    names::{HostId, ProcessId},
+    network::{Left, LinkId},
+};
+
 use crate::{
     founder::Candidate,
     host::{Drift, HostOptions},
-    names::{HostId, ProcessId},
-    network::{Left, LinkId},
     options::Options,
     subject::{Subject, Tape, Watched},
 };
@@ -132,6 +135,10 @@ pub struct Process<G: Subject> {
     pub wishes: usize,
     /// How many of them it has made its own already, in an epoch in which it did not get so far.
     pub wished: usize,
+    /// The other half, as it knows it since it has told that or gone live; `None`: that of its birth.
+    pub partner: Option<ProcessId>,
+    /// Has it told last that its guest stands, as somebody wants?
+    pub is_paused: bool,
     /// Has the operator wanted the process to leave the VM to its peer?
     pub told_to_leave: bool,
     /// Has the operator told it to dismiss its backup?
@@ -209,6 +216,8 @@ impl<G: Subject> Process<G> {
             },
             wishes: 0,
             wished: 0,
+            partner: None,
+            is_paused: false,
             told_to_leave: false,
             told_to_dismiss: false,
             told_to_replace: false,

@@ -6,10 +6,11 @@
 
 use replica::{Event, Guest, News, PeerId, RoleName, Span};
 
+use toy_outside::names::{HostId, ProcessId};
+
 use crate::{
     faults::InClone,
     keeper::{Attempt, choose, tries},
-    names::{HostId, ProcessId},
     process::Phase,
     schedule::What,
     subject::Subject,
@@ -32,7 +33,9 @@ impl<G: Subject> World<G> {
         let owner = self.owner();
         // An owner tells when a clone comes to nothing, unless it dies or loses the guest.
         self.keeper.attempt.take_if(|attempt| attempt.owner != owner);
-        if self.keeper.attempt.is_none()
+        // Where there are agents, these look after the guest.
+        if self.site.is_none()
+            && self.keeper.attempt.is_none()
             && self.keeper.not_before <= self.now
             && self.is_alone()
             && let Some(host) = choose(&self.hosts, self.process(owner).host)
@@ -66,7 +69,7 @@ impl<G: Subject> World<G> {
     }
 
     /// A process is started on this host, which is to be the backup of the guest in `owner`.
-    fn begin_clone(&mut self, host: HostId, owner: ProcessId) {
+    pub(crate) fn begin_clone(&mut self, host: HostId, owner: ProcessId) {
         let newcomer = self.join(host, owner);
         self.keeper.clones += 1;
         self.keeper.attempt = Some(Attempt {
@@ -82,20 +85,24 @@ impl<G: Subject> World<G> {
         self.checks.single.owner()
     }
 
+    /// Can the guest be copied?
+    pub(crate) fn can_be_copied(&self) -> bool {
+        let node = self.process(self.owner()).node.as_ref();
+        node.is_some_and(|node| node.guest().pages() > 0)
+    }
+
     /// Does the guest run alone, and can it be copied?
     fn is_alone(&self) -> bool {
         let process = self.process(self.owner());
-        let can_be_copied = process.node.as_ref().is_some_and(|node| node.guest().pages() > 0);
         // In the middle of a slice a process has not told yet that it went live.
         let has_told = process.is_running() && process.phase == Phase::Waits && process.in_hand.is_none();
-        has_told && self.role(self.owner()) == Some(RoleName::Solo) && can_be_copied
+        has_told && self.role(self.owner()) == Some(RoleName::Solo) && self.can_be_copied()
     }
 
     /// Is there a host for a backup of the guest, if that can be copied?
     pub(crate) fn has_shelter(&self) -> bool {
-        let process = self.process(self.owner());
-        let can_be_copied = process.node.as_ref().is_some_and(|node| node.guest().pages() > 0);
-        can_be_copied && choose(&self.hosts, process.host).is_some()
+        let host = self.process(self.owner()).host;
+        self.can_be_copied() && choose(&self.hosts, host).is_some()
     }
 
     /// After how many clones the guest is protected in a healed world at the latest; `None`: nobody can
@@ -127,6 +134,8 @@ impl<G: Subject> World<G> {
 
     /// A process tells what becomes of a clone.
     pub(crate) fn on_news(&mut self, who: ProcessId, news: &News) {
+        let about = news.peer().and_then(|peer| self.at_end(who, peer));
+        self.pass_on(who, news, about.map(|other| self.process(other).host));
         match news {
             News::Cloning(_, phase) => {
                 let clone = self.keeper.clones;
@@ -136,7 +145,10 @@ impl<G: Subject> World<G> {
                     self.schedule(self.now.after(fault.after), What::Fault(fault.fault));
                 }
             }
-            News::Guarded(peer) => self.end_attempt(who, *peer),
+            News::Guarded(peer) => {
+                self.processes[who].partner = about;
+                self.end_attempt(who, *peer);
+            }
             News::HandedOver(_) => self.keeper.hand_overs += 1,
             News::Dismissed(_) if self.role(who) == Some(RoleName::Primary) => {
                 self.keeper.replacements += 1;
@@ -163,6 +175,7 @@ impl<G: Subject> World<G> {
     /// A process tells that the guest stands, or runs again. The operator of one that stands has it run on
     /// after a while, as often as a live process tells so: whoever takes it over tells it anew.
     fn on_paused(&mut self, who: ProcessId, paused: bool) {
+        self.processes[who].is_paused = paused;
         let is_live = matches!(self.role(who), Some(RoleName::Solo | RoleName::Primary));
         if let Some(node) = self.process(who).node.as_ref().filter(|_| paused && is_live) {
             self.checks.paused.on_told(who, node.guest().now());

@@ -7,9 +7,10 @@
 
 use replica::{Epoch, Guest, Halt, HandshakeAction, Span, Time, limits};
 
+use toy_outside::names::ProcessId;
+
 use crate::{
     checker::{Check, Violation, disk, ensure, logfile, oracle},
-    names::ProcessId,
     options::Options,
     process::{Life, Process},
     subject::{Subject, Watched},
@@ -121,7 +122,7 @@ impl<G: Subject> World<G> {
     }
 
     /// Is nobody left who could go on? Then all processes are dead, or the one that the arbiter chose is.
-    fn is_doomed(&self) -> bool {
+    pub(crate) fn is_doomed(&self) -> bool {
         let may_go_on = |who: ProcessId| {
             let process = self.process(who);
             let mut epoch = Epoch(process.epoch.0 + 1);
@@ -183,7 +184,9 @@ impl<G: Subject> World<G> {
                     RECOVERY.0 / 1_000_000
                 )
             }));
-            if self.options.keeper.is_some() {
+            if self.site.is_some() {
+                self.wait_for_agents();
+            } else if self.options.keeper.is_some() {
                 self.wait_for_protection();
             }
             if self.options.power_off {

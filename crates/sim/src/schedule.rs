@@ -9,11 +9,12 @@ use std::{cmp::Ordering, cmp::Reverse, collections::BinaryHeap};
 use machine::Input;
 use replica::{Answered, Claim, Epoch, Event, HandshakeEvent, MayOwn, Time, Wanted};
 
-use crate::{
-    faults::Fault,
+use toy_outside::{
     names::ProcessId,
     network::{Left, LinkId},
 };
+
+use crate::faults::Fault;
 
 /// Something that will happen.
 #[derive(Clone, Debug)]
@@ -74,6 +75,8 @@ pub(crate) enum What {
     Founder,
     /// The keeper looks after the guest.
     Keeper,
+    /// An agent does something, or what it waits for comes.
+    Errand(toy_site::Errand),
     /// An event comes for a process.
     Deliver(ProcessId, Event),
     /// A frame of the client, or typed bytes, for whoever has the guest's address.

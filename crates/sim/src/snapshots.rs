@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use replica::{SnapshotOrder, Time};
 use toy::hash::mix;
 
-use crate::{names::ProcessId, random::Random, subject::Subject};
+use toy::random::Random;
+use toy_outside::names::ProcessId;
+
+use crate::subject::Subject;
 
 /// The snapshots that are under way.
 #[derive(Debug)]

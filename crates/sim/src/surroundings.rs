@@ -7,13 +7,12 @@
 use machine::Input;
 use replica::{Checked, Claim, Epoch, Event, Span, Time, Verdict};
 
-use crate::{
+use toy_outside::{
     names::ProcessId,
     network::{Arrival, LinkId},
-    schedule::What,
-    subject::Subject,
-    world::World,
 };
+
+use crate::{schedule::What, subject::Subject, world::World};
 
 impl<G: Subject> World<G> {
     /// The link is to be looked at for what arrives at `to`, at `at` the latest.

@@ -6,10 +6,11 @@
 //! sweep draws nothing: its worlds are those of a calm run with one death more each. A run may have several
 //! lives; then every process is killed that was started in it.
 
+use toy_outside::names::ProcessId;
+
 use crate::{
     checker::Violation,
     faults::{Armed, Death, Fault, Trigger},
-    names::ProcessId,
     options::Options,
     run::{Outcome, run},
     subject::Subject,

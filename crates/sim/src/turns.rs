@@ -11,10 +11,11 @@ use std::sync::atomic::AtomicBool;
 use machine::Input;
 use replica::{Event, Guest, Next, RoleName, Span, Time};
 
+use toy_outside::names::ProcessId;
+
 use crate::{
     checker::{Check, Violation, ensure, memory},
     faults::{Fault, Trigger},
-    names::ProcessId,
     process::{Life, Phase},
     schedule::What,
     subject::Subject,

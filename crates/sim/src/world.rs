@@ -10,8 +10,15 @@
 use replica::{Epoch, Guest, PeerId, RoleName, Span, Time};
 use toy::hash::mix;
 
-use crate::{
+use toy::random::Random;
+use toy_outside::{
     arbiter::Arbiter,
+    names::{FIRST, HostId, ProcessId},
+    network::{LinkId, Network},
+    storage::Storage,
+};
+
+use crate::{
     checker::{
         Violation, clock::GuestTime, disk::Disk, durability::Durability, guard::Guard, lockstep::Lockstep,
         output::Outputs, paused::Paused, single_primary::SinglePrimary, still::Still,
@@ -20,16 +27,13 @@ use crate::{
     faults::Armed,
     host::{Drift, Host},
     keeper::Keeper,
-    names::{FIRST, HostId, ProcessId},
-    network::{LinkId, Network},
     options::Options,
     process::{self, Birth, Process, Processes},
-    random::Random,
     schedule::{Schedule, What},
     snapshots::Snapshots,
-    storage::Storage,
     subject::Subject,
 };
+use toy_site::Site;
 
 /// What takes the lines of a trace, one for each thing that happens.
 pub type Tracer = Box<dyn FnMut(&str)>;
@@ -91,6 +95,10 @@ pub struct World<G: Subject> {
     pub(crate) founded: u64,
     /// Who looks after the guest's protection.
     pub(crate) keeper: Keeper,
+    /// The agents that look after the guest; `None`: the keeper does, or nobody.
+    pub(crate) site: Option<Site>,
+    /// Where the draws come from that are about agents.
+    pub(crate) agents_random: Random,
     /// The snapshots that are under way.
     pub(crate) snapshots: Snapshots<G>,
     /// Faults that wait for what a process does.
@@ -107,6 +115,12 @@ pub struct World<G: Subject> {
     pub(crate) turns: (Time, u64),
     /// How many things have happened.
     pub(crate) events: u64,
+}
+
+/// The agents of a world, if it has any.
+fn site(options: &Options) -> Option<Site> {
+    let seed = mix(options.seed, 0x517e);
+    Site::new(options.site.clone()?, options.homes[0].0, seed)
 }
 
 impl<G: Subject> World<G> {
@@ -139,6 +153,8 @@ impl<G: Subject> World<G> {
             attached: ProcessId::A,
             founded: 0,
             keeper: Keeper::default(),
+            site: site(&options),
+            agents_random: Random::new(mix(options.seed, 0xa6e7)),
             snapshots: Snapshots::new(options.seed),
             armed: options.armed.clone(),
             healed: false,
@@ -169,6 +185,8 @@ impl<G: Subject> World<G> {
             let first = Time(0).after(keeper.every);
             world.schedule(first, What::Keeper);
         }
+        let looks = world.site.as_mut().map(Site::begin);
+        world.errands(looks.unwrap_or_default());
         world
     }
 
@@ -290,6 +308,11 @@ impl<G: Subject> World<G> {
             });
             self.violation = Some(violation);
         }
+    }
+
+    /// Does anybody read the trace?
+    pub(crate) fn is_traced(&self) -> bool {
+        self.tracer.is_some()
     }
 
     /// Adds a line to the trace. `who` is whose line it is; `None`: the world's.

@@ -6,6 +6,8 @@
 //! stands where a `machine::Machine` stands in the product: a `replica::Node` runs it and knows no
 //! difference.
 //!
+//! `random` is where everything comes from that a world draws.
+//!
 //! A toy keeps the rules of a real machine: its state is a function of its inputs at their steps, stopping is
 //! invisible, nothing is answered within the call that asks. It must never look at anything but its inputs,
 //! and no crate of the product may depend on it.
@@ -15,6 +17,7 @@ pub mod board;
 pub mod commands;
 pub mod hash;
 pub mod memory;
+pub mod random;
 pub mod server;
 mod state;
 

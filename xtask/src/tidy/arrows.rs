@@ -68,7 +68,21 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("toy", &["replica", "machine"]),
-    ("sim", &["toy", "replica", "machine", "hart"]),
+    ("toy-outside", &["toy", "replica", "machine"]),
+    ("toy-site", &["plan", "report", "messages", "toy"]),
+    (
+        "sim",
+        &[
+            "toy-outside",
+            "toy-site",
+            "plan",
+            "report",
+            "toy",
+            "replica",
+            "machine",
+            "hart",
+        ],
+    ),
     ("model", &[]),
     ("rehearsal", &[]),
     ("image", &["rehearsal"]),
@@ -122,7 +136,16 @@ const PURE: &[&str] = &[
 
 /// The deterministic crates: those below the real world.
 pub const DETERMINISTIC: &[&str] = &[
-    "hart", "machine", "vmlog", "messages", "replica", "toy", "sim", "plan",
+    "hart",
+    "machine",
+    "vmlog",
+    "messages",
+    "replica",
+    "toy",
+    "toy-outside",
+    "toy-site",
+    "sim",
+    "plan",
 ];
 
 pub fn check(files: &[File], findings: &mut Vec<Finding>) -> Result<()> {

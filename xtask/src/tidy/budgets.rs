@@ -37,6 +37,8 @@ const BUDGETS: &[(&str, usize)] = &[
     ("report", 2_100),
     ("sim", 7_500),
     ("terminal", 300),
+    ("toy-outside", 1_000),
+    ("toy-site", 1_500),
     ("cli", 6_000),
 ];
 

@@ -294,16 +294,13 @@ impl Shown {
             .flat_map(|report| &report.processes)
             .map(|told| (told, told.status.pid.to_string()))
             .collect();
-        let roles = all.iter().map(|(told, pid)| {
-            let role = told.status.role.map_or("none", role_word);
-            (
-                vec![
-                    ("vm", told.status.name.as_str()),
-                    ("pid", pid.as_str()),
-                    ("role", role),
-                ],
-                1.0,
-            )
+        let words: Vec<String> = all
+            .iter()
+            .map(|(told, _)| told.status.role.and_then(word).unwrap_or_else(|| "none".into()))
+            .collect();
+        let roles = all.iter().zip(&words).map(|((told, pid), role)| {
+            let (vm, pid) = (told.status.name.as_str(), pid.as_str());
+            (vec![("vm", vm), ("pid", pid), ("role", role.as_str())], 1.0)
         });
         let help = "What the process is to its VM";
         family(encoder, ("replica_role", help, MetricType::Gauge), roles)?;
@@ -324,16 +321,9 @@ impl Shown {
     }
 }
 
-fn role_word(role: RoleWord) -> &'static str {
-    match role {
-        RoleWord::Solo => "solo",
-        RoleWord::Primary => "primary",
-        RoleWord::Apprentice => "apprentice",
-        RoleWord::Backup => "backup",
-        RoleWord::Claiming => "claiming",
-        RoleWord::Handing => "handing",
-        RoleWord::Halted => "halted",
-    }
+/// The word of the stable format for what a process is.
+fn word(role: RoleWord) -> Option<String> {
+    serde_json::to_value(role).ok()?.as_str().map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -352,6 +342,12 @@ mod tests {
         assert!(text.contains("lockstep_directory_up 0"), "{text}");
         assert!(text.ends_with("# EOF\n"));
         assert!(text.contains("# TYPE lockstep_guest_steps counter"));
+    }
+
+    #[test]
+    fn a_role_is_called_as_in_the_stable_format() {
+        assert_eq!(word(RoleWord::Solo).as_deref(), Some("solo"));
+        assert_eq!(word(RoleWord::Handing).as_deref(), Some("handing"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use os::sys::clock;
 use plan::{Action, Decision, HostName, Now, Vm};
 use serde::Deserialize;
 
-use super::{Mind, Ordered, Told};
+use super::{Mind, Told};
 use crate::facts::Report;
 use crate::limits::{AGENT_PATIENCE, REPORT_EVERY, RESERVATION_PATIENCE};
 use crate::lock;
@@ -40,33 +40,31 @@ impl Mind {
             Action::Wait { .. } | Action::Nothing => {}
             Action::Start => self.start(now, &name),
             Action::Prepare { host } => self.reserve(now, vm, host),
-            Action::Protect { to } | Action::MoveBackup { to } => {
-                let address = handled.prepared.as_ref().map(|(_, address)| *address);
-                let Some(address) = address else {
-                    return;
-                };
-                let verb = match decision.action {
-                    Action::Protect { .. } => Verb::Protect { to: address },
-                    _ => Verb::MoveBackup { to: address },
-                };
-                self.order(&name, verb, Some(to.clone()));
+            Action::Protect { .. } => {
+                if let Some(to) = handled.address {
+                    self.order(&name, decision.action.clone(), Verb::Protect { to });
+                }
+            }
+            Action::MoveBackup { .. } => {
+                if let Some(to) = handled.address {
+                    self.order(&name, decision.action.clone(), Verb::MoveBackup { to });
+                }
             }
             Action::HandOver { cause } => {
-                let to = vm
-                    .seen
-                    .here
-                    .as_ref()
-                    .and_then(|view| view.process.member().cloned());
-                if let Some(to) = &to {
-                    self.note_swap(now, &name, to, *cause);
+                let here = vm.seen.here.as_ref();
+                if let Some(to) = here.and_then(|view| view.process.member().cloned()) {
+                    self.note_swap(now, &name, &to, *cause);
                 }
-                self.order(&name, Verb::Failover, to);
+                self.order(&name, decision.action.clone(), Verb::Failover);
             }
-            Action::Dismiss => self.order(&name, Verb::Unprotect, None),
-            Action::Stop { hard } => self.order(&name, Verb::Stop { hard: *hard }, None),
-            Action::Reset => self.order(&name, Verb::Reset, None),
-            Action::Pause => self.order(&name, Verb::Pause, None),
-            Action::Resume => self.order(&name, Verb::Resume, None),
+            Action::Dismiss => self.order(&name, Action::Dismiss, Verb::Unprotect),
+            Action::Stop { hard } => {
+                let hard = *hard;
+                self.order(&name, Action::Stop { hard }, Verb::Stop { hard });
+            }
+            Action::Reset => self.order(&name, Action::Reset, Verb::Reset),
+            Action::Pause => self.order(&name, Action::Pause, Verb::Pause),
+            Action::Resume => self.order(&name, Action::Resume, Verb::Resume),
         }
     }
 
@@ -83,7 +81,7 @@ impl Mind {
                 self.happenings
                     .happened(now.wall.0, Some(vm.as_str()), "started", sentence);
                 let handled = self.handled.entry(vm.clone()).or_default();
-                handled.starting = Some(now.time);
+                handled.memory.starts(now.time);
                 handled.ending = None;
             }
             Err(error) => self
@@ -101,7 +99,7 @@ impl Mind {
             let Some(handled) = self.handled.get_mut(&vm) else {
                 continue;
             };
-            if exit.purpose == crate::processes::Purpose::Run && handled.starting.take().is_some() {
+            if exit.purpose == crate::processes::Purpose::Run && handled.memory.on_exit() {
                 // It has not come to be live.
                 if code != Some(0) {
                     self.backoff.fail(crate::scene::now(), &vm, &self.me, &exit.words);
@@ -117,7 +115,7 @@ impl Mind {
         };
         let name = vm.name().clone();
         let handled = self.handled.entry(name.clone()).or_default();
-        handled.asking = Some((host.clone(), now.time));
+        handled.memory.asks(host, now.time);
         let body = serde_json::json!({ "vm": name.as_str(), "memory_bytes": vm.need.memory_bytes });
         let (tell, host) = (self.tell.clone(), host.clone());
         self.runtime.spawn(async move {
@@ -135,14 +133,10 @@ impl Mind {
     }
 
     /// Gives an order to the VM's process here.
-    fn order(&mut self, vm: &VmName, verb: Verb, to: Option<HostName>) {
+    fn order(&mut self, vm: &VmName, action: Action, verb: Verb) {
         tracing::info!("{vm}: {verb:?}");
         let handled = self.handled.entry(vm.clone()).or_default();
-        handled.ordered = Some(Ordered {
-            at: clock::now(),
-            verb: verb.clone(),
-            to,
-        });
+        handled.memory.orders(action.clone(), clock::now());
         let id = match verb {
             Verb::Reset => self.number_of_operation(vm),
             _ => None,
@@ -163,7 +157,7 @@ impl Mind {
                 Ok(_) => Ok(()),
                 Err(sentence) => Err(sentence),
             };
-            let _ = tell.send(Told::Ordered(vm, verb, result));
+            let _ = tell.send(Told::Ordered(vm, action, result));
         });
         if let Err(error) = thread {
             tracing::warn!("this host gives no more threads: {error}");

@@ -3,25 +3,21 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use control::{Status, Verb};
+use control::Status;
 use messages::time::{Span, Time};
 use messages::vm_name::VmName;
 use os::sys::clock;
-use plan::limits::ORDER_PATIENCE;
-use plan::{Failures, HostName, Loss, Lost, Now, Prepared, Wall};
-use report::{Happening, Line, PhaseWord, RoleWord, SuspicionWord};
+use plan::{Action, HostName, Now, Wall};
+use report::{Happening, Line, RoleWord, SuspicionWord};
 use store::Change;
 
 use super::told::Owners;
-use super::{Mind, Ordered, Told};
+use super::{Mind, Told};
 use crate::facts::{ProcessReport, Report};
 use crate::keeper::Watched;
 use crate::limits::{ARBITER_SILENT, RESERVATION, STORE_SILENT};
 use crate::scene::now;
-use crate::sight::{Heard, host_of};
-
-/// An order that was refused is given again no sooner than this.
-const REFUSED_REST: Span = Span::from_ms(1_000);
+use crate::sight::{self, Heard, host_of};
 
 impl Mind {
     /// Takes in what is told. True: the mind looks at once.
@@ -31,13 +27,14 @@ impl Mind {
             Told::Statuses(at, statuses) => self.hear_statuses(at, statuses),
             Told::Happened(line) => return self.hear_happening(&line),
             Told::Reported(host, report, took) => self.hear_report(host, *report, took),
+            Told::Speed(speed) => self.fixed.measured(speed),
             Told::Arbiter(said) => self.hear_arbiter(said),
             Told::Reserved(vm, host, answer) => {
                 self.hear_reservation(&vm, &host, answer);
                 return true;
             }
-            Told::Ordered(vm, verb, answer) => {
-                self.hear_order(&vm, &verb, answer);
+            Told::Ordered(vm, action, answer) => {
+                self.hear_order(&vm, &action, answer);
                 return true;
             }
             Told::Wrote(key, result) => {
@@ -115,13 +112,8 @@ impl Mind {
             if let Ok(vm) = VmName::new(&status.name)
                 && let Some(handled) = self.handled.get_mut(&vm)
             {
-                let is_done = |ordered: &Ordered| at > ordered.at && shows(&ordered.verb, status);
-                if handled.ordered.as_ref().is_some_and(is_done) {
-                    handled.ordered = None;
-                }
-                if status.is_live() || status.role == Some(RoleWord::Backup) {
-                    handled.starting = None;
-                }
+                let process = sight::process(&self.known, &self.heard, &self.me, status);
+                handled.memory.on_status(at, &process);
             }
         }
         let processes = statuses.into_iter().map(|status| ProcessReport {
@@ -167,65 +159,30 @@ impl Mind {
 
     fn hear_reservation(&mut self, vm: &VmName, host: &HostName, answer: Result<SocketAddr, String>) {
         let handled = self.handled.entry(vm.clone()).or_default();
-        handled.asking = None;
-        match answer {
-            Ok(address) => {
-                let until = clock::now().after(Span(RESERVATION.as_nanos() as u64));
-                let prepared = Prepared {
-                    host: host.clone(),
-                    until,
-                };
-                handled.prepared = Some((prepared, address));
-            }
-            Err(why) => self.backoff.fail(now(), vm, host, &why),
+        if let Ok(address) = &answer {
+            handled.address = Some(*address);
         }
+        let now = now();
+        let until = now.time.after(Span(RESERVATION.as_nanos() as u64));
+        let granted = answer.as_ref().map(|_| until).map_err(String::as_str);
+        handled
+            .memory
+            .on_reservation(now, (vm, host), granted, &mut self.backoff);
     }
 
-    fn hear_order(&mut self, vm: &VmName, verb: &Verb, answer: Result<(), String>) {
-        let handled = self.handled.entry(vm.clone()).or_default();
-        let Err(why) = answer else {
-            // The order is over when its confirmation is seen: until then it would be given again.
-            if *verb == Verb::Reset {
-                self.confirm(vm);
-            }
-            return;
-        };
-        let to = handled.ordered.as_ref().and_then(|ordered| ordered.to.clone());
-        match verb {
-            Verb::Protect { .. } | Verb::MoveBackup { .. } => {
-                handled.prepared = None;
-                handled.ordered = None;
-                if let Some(to) = to {
-                    self.backoff.fail(now(), vm, &to, &why);
-                }
-            }
-            Verb::Failover => {
-                handled.ordered = None;
-                self.failed_to_hand_over(vm, &why);
-            }
-            // It is given again after a while: the planner goes by what it sees.
-            _ => {
-                let rest = Span(ORDER_PATIENCE.0.saturating_sub(REFUSED_REST.0));
-                let at = Time(clock::now().0.saturating_sub(rest.0));
-                if let Some(ordered) = &mut handled.ordered {
-                    ordered.at = at;
-                }
-                tracing::debug!("{vm} does not take {verb:?}: {why}");
-            }
+    fn hear_order(&mut self, vm: &VmName, action: &Action, answer: Result<(), String>) {
+        if let Err(why) = &answer {
+            tracing::debug!("{vm} does not take {action:?}: {why}");
         }
-    }
-
-    fn failed_to_hand_over(&mut self, vm: &VmName, why: &str) {
+        let is_reset = *action == Action::Reset && answer.is_ok();
         let handled = self.handled.entry(vm.clone()).or_default();
-        let before = handled
-            .not_handed_over
-            .as_ref()
-            .map_or(0, |failures| failures.count);
-        handled.not_handed_over = Some(Failures {
-            count: before.saturating_add(1),
-            last: why.to_owned(),
-            at: clock::now(),
-        });
+        let answer = answer.as_ref().copied().map_err(String::as_str);
+        handled
+            .memory
+            .on_answer(now(), (vm, action), answer, &mut self.backoff);
+        if is_reset {
+            self.confirm(vm);
+        }
     }
 
     /// What a process says has happened. What happened before this agent began is remembered, and nobody is
@@ -256,18 +213,16 @@ impl Mind {
             } => self.hear_takeover(at, &vm),
             Happening::Protected { peer, .. } => {
                 let host = host_of(&self.known, &self.heard, peer);
-                self.backoff.succeed(&vm, &host);
-                let handled = self.handled.entry(vm).or_default();
-                (handled.lost, handled.prepared, handled.ordered) = (None, None, None);
+                let handled = self.handled.entry(vm.clone()).or_default();
+                handled.memory.on_protected(&vm, &host, &mut self.backoff);
             }
             Happening::CloneFailed { peer, why } if is_news => self.hear_failed_clone(&vm, peer, why),
             Happening::HandedOver { .. } | Happening::Taken { .. } => {
-                let handled = self.handled.entry(vm).or_default();
-                (handled.not_handed_over, handled.ordered, handled.lost) = (None, None, None);
+                self.handled.entry(vm).or_default().memory.on_handed_over();
             }
             Happening::NotHandedOver { why } if is_news => {
-                self.handled.entry(vm.clone()).or_default().ordered = None;
-                self.failed_to_hand_over(&vm, why);
+                let handled = self.handled.entry(vm).or_default();
+                handled.memory.on_not_handed_over(clock::now(), why);
             }
             Happening::Halt(ending) => self.handled.entry(vm).or_default().ending = Some(ending.clone()),
             _ => return false,
@@ -277,34 +232,22 @@ impl Mind {
 
     fn hear_alone(&mut self, at: Now, vm: &VmName, peer: &str, why: SuspicionWord, is_news: bool) {
         let host = host_of(&self.known, &self.heard, peer);
-        if is_news && why == SuspicionWord::Slow {
-            self.backoff.shun(now(), vm, &host, "was too slow");
-        } else if is_news && matches!(why, SuspicionWord::Diverged | SuspicionWord::Garbage) {
-            self.backoff
-                .shun(now(), vm, &host, "computed something else than the primary");
-        }
         let handled = self.handled.entry(vm.clone()).or_default();
-        (handled.prepared, handled.ordered) = (None, None);
-        handled.lost = Some(Lost {
-            host: Some(host),
-            at: at.wall,
-            how: Loss::Suspected(why),
-        });
+        let blamed = is_news.then(now);
+        handled
+            .memory
+            .on_alone(blamed, (vm, &host), (at.wall, why), &mut self.backoff);
     }
 
     fn hear_takeover(&mut self, at: Now, vm: &VmName) {
         let owner = self.known.vms.get(vm).and_then(|known| known.place.as_ref());
         let from = owner.map(|place| HostName::new(place.value.owner.clone()));
         let handled = self.handled.entry(vm.clone()).or_default();
-        handled.lost = Some(Lost {
-            host: from.filter(|from| *from != self.me),
-            at: at.wall,
-            how: Loss::TookOver,
-        });
+        handled
+            .memory
+            .on_takeover(at.wall, from.filter(|from| *from != self.me));
     }
 
-    /// A host that cannot be called is asked again soon. One to which the copying failed is shunned, unless
-    /// it is gone: then it is judged anew when it comes back.
     fn hear_failed_clone(&mut self, vm: &VmName, peer: &str, why: &str) {
         let host = host_of(&self.known, &self.heard, peer);
         let status = self.heard.get(&self.me).and_then(|heard| {
@@ -312,33 +255,16 @@ impl Mind {
             processes.find(|told| told.status.name == vm.as_str() && told.status.is_live())
         });
         let phase = status.and_then(|told| told.status.clone.as_ref().map(|clone| clone.phase));
-        match phase {
-            Some(PhaseWord::Copying | PhaseWord::CatchingUp | PhaseWord::Arming) => {
-                self.backoff
-                    .shun(now(), vm, &host, &format!("did not become the backup: {why}"));
-            }
-            None | Some(PhaseWord::Connecting) => self.backoff.fail(now(), vm, &host, why),
-        }
         let handled = self.handled.entry(vm.clone()).or_default();
-        (handled.prepared, handled.ordered) = (None, None);
+        handled
+            .memory
+            .on_failed_clone(now(), (vm, &host), (phase, why), &mut self.backoff);
     }
 }
 
 /// Was nothing heard of it for longer than that?
 fn is_silent(now: Time, heard: Time, patience: Span) -> bool {
     now.since(heard) > patience
-}
-
-/// Does a status show that this order is carried out, or under way so that the planner sees it?
-fn shows(verb: &Verb, status: &Status) -> bool {
-    match verb {
-        Verb::Protect { .. } | Verb::MoveBackup { .. } => status.clone.is_some(),
-        Verb::Unprotect => status.role == Some(RoleWord::Solo) && status.clone.is_none(),
-        Verb::Failover => !status.is_live(),
-        Verb::Pause => status.paused_since_wall_ns.is_some(),
-        Verb::Resume => status.paused_since_wall_ns.is_none(),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use control::{Status, Verb};
+use control::Status;
 use machine::MODEL;
 use messages::joining::{PROTOCOL, PROTOCOL_OLDEST};
 use messages::time::Time;
 use messages::vm_name::VmName;
 use plan::{
-    Decision, Desired, Face, Host, HostName, Need, Now, Ownership, Placement, Protocols, Seen, Site, View,
+    Decision, Desired, Face, Host, HostName, Need, Now, Ownership, Placement, Protocols, Seen, Site, Views,
     Vm, face, placement_of, plan,
 };
 use report::{FlagWord, RoleWord};
@@ -25,14 +25,6 @@ use crate::lock;
 use crate::records::{Place, Spec};
 use crate::scene::{Scene, SceneVm, now};
 use crate::sight;
-
-/// The views of a VM's processes, each in its place for the planner.
-#[derive(Debug, Default)]
-struct Views {
-    here: Option<View>,
-    elsewhere: Option<View>,
-    member: Option<View>,
-}
 
 impl Mind {
     /// Looks at everything, decides, acts, and shows what it has seen.
@@ -233,7 +225,7 @@ impl Mind {
         let facts = self.facts_of(name).ok()?;
         let known = self.known.vms.get(name)?.clone();
         let spec = known.spec.as_ref()?.value.clone();
-        let views = self.views(now.time, name);
+        let views = Views::of(&self.me, sight::views(now.time, &self.known, &self.heard, name));
         let live = self.newest(name, Status::is_live);
         let backup = self.newest(name, |status| status.role == Some(RoleWord::Backup));
         let health = |told: &Option<(HostName, Status)>| {
@@ -247,23 +239,14 @@ impl Mind {
             .as_ref()
             .and_then(|record| record.value.operation());
         let handled = self.handled.entry(name.clone()).or_default();
-        let is_seen = views.here.is_some() || views.elsewhere.is_some() || views.member.is_some();
         let place = known.place.as_ref().map(|place| &place.value);
         if let Some(owner) = owner {
-            handled.watch.hear(now.time, owner, member);
+            handled.memory.on_health(now.time, owner, member);
         }
-        let is_confirmed = known
-            .operation
-            .as_ref()
-            .is_some_and(|record| record.value.confirmed);
-        handled
-            .ordered
-            .take_if(|ordered| is_confirmed && ordered.verb == Verb::Reset);
-        // A VM that never ran is not gone.
-        handled.gone_since = match (is_seen, place) {
-            (false, Some(_)) => handled.gone_since.or(Some(now.time)),
-            _ => None,
-        };
+        if operation.as_ref().is_some_and(|operation| operation.is_confirmed) {
+            handled.memory.on_confirmed();
+        }
+        handled.memory.looks(now.time, &views, place.is_some());
         let mut seen = seen(now, handled, &known, views, self.owners.get(name));
         seen.amiss.extend(skewed);
         Some(Vm {
@@ -272,27 +255,6 @@ impl Mind {
             seen,
             operation,
         })
-    }
-
-    fn views(&self, now: Time, name: &VmName) -> Views {
-        let all = sight::views(now, &self.known, &self.heard, name);
-        let (mut here, away): (Vec<View>, Vec<View>) = all.into_iter().partition(|view| view.host == self.me);
-        here.sort_by_key(|view| {
-            (
-                view.process.is_live(),
-                !view.process.is_over(),
-                view.process.epoch,
-            )
-        });
-        let (mut live, mut others): (Vec<View>, Vec<View>) =
-            away.into_iter().partition(|view| view.process.is_live());
-        live.sort_by_key(|view| view.process.epoch);
-        others.sort_by_key(|view| (!view.process.is_over(), view.process.epoch));
-        Views {
-            here: here.pop(),
-            elsewhere: live.pop(),
-            member: others.pop(),
-        }
     }
 }
 
@@ -360,27 +322,14 @@ fn need(vm: &VmName, facts: &VmFacts, owner: HostName) -> Need {
 fn seen(now: Now, handled: &Handled, known: &KnownVm, views: Views, owner: Option<&(Time, Owner)>) -> Seen {
     let place = known.place.as_ref().map(|place| &place.value);
     let ownership = owner.filter(|(at, _)| now.time.since(*at) < OWNERSHIP_AGE);
-    Seen {
-        ended: place
+    handled.memory.seen(
+        views,
+        place
             .and_then(|place| place.ended.as_ref())
             .map(crate::records::EndedRecord::ended),
-        gone_since: handled.gone_since,
-        ownership: ownership.map_or(Ownership::Unknown, |(_, owner)| owner.ownership.clone()),
-        starting: handled.starting,
-        asking: handled.asking.clone(),
-        prepared: handled.prepared.as_ref().map(|(prepared, _)| prepared.clone()),
-        ordered: handled.ordered.as_ref().map(|ordered| ordered.at),
-        not_handed_over: handled.not_handed_over.clone(),
-        lost: handled.lost.clone(),
-        health: handled.watch.clone(),
-        swaps: place.map_or_else(Vec::new, |place| {
+        place.map_or_else(Vec::new, |place| {
             place.swaps.iter().map(crate::records::SwapRecord::swap).collect()
         }),
-        is_fenced: false,
-        outdone: None,
-        amiss: Vec::new(),
-        here: views.here,
-        elsewhere: views.elsewhere,
-        member: views.member,
-    }
+        ownership.map_or(Ownership::Unknown, |(_, owner)| owner.ownership.clone()),
+    )
 }

@@ -21,11 +21,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use control::Verb;
 use messages::time::Time;
 use messages::vm_name::VmName;
 use os::sys::clock;
-use plan::{Backoff, Failures, HostName, Lost, Prepared, Wall, Watch};
+use plan::{Backoff, HostName, Memory, Wall};
 use report::Ending;
 use tokio::sync::watch;
 
@@ -46,27 +45,14 @@ pub use ownership::watch as watch_ownership;
 use told::Owner;
 pub use told::{AskedOwners, Told};
 
-/// An order that was given to a process, until its status shows what came of it.
-#[derive(Clone, Debug)]
-struct Ordered {
-    at: Time,
-    verb: Verb,
-    /// The host that is to be the backup, with the orders that name one.
-    to: Option<HostName>,
-}
-
 /// What the agent remembers of a VM from one look to the next. Nothing of it is needed to go on: an agent
 /// that has just started has none of it.
 #[derive(Debug, Default)]
 struct Handled {
-    starting: Option<Time>,
-    asking: Option<(HostName, Time)>,
-    prepared: Option<(Prepared, SocketAddr)>,
-    ordered: Option<Ordered>,
-    not_handed_over: Option<Failures>,
-    lost: Option<Lost>,
-    watch: Watch,
-    gone_since: Option<Time>,
+    /// What the planner is shown of it.
+    memory: Memory,
+    /// Where a process waits that another host has granted.
+    address: Option<SocketAddr>,
     /// How its process on this host has ended, as that has said.
     ending: Option<Ending>,
     /// Was its live process on this host at the last look?

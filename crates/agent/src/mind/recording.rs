@@ -194,7 +194,7 @@ fn place(
     let is_ours = place.owner == me.as_str() && place.ended.is_none();
     let is_gone =
         process.is_none_or(plan::Process::is_over) && vm.seen.elsewhere.is_none() && vm.seen.member.is_none();
-    if !is_ours || !is_gone || handled.starting.is_some() {
+    if !is_ours || !is_gone || handled.memory.is_starting() {
         return None;
     }
     let spec = known.spec.as_ref().map(|spec| &spec.value);

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use control::{Status, Verb};
+use control::Status;
 use messages::time::Time;
 use messages::vm_name::VmName;
-use plan::{HostName, Ownership};
+use plan::{Action, HostName, Ownership};
 
 use crate::facts::Report;
 use crate::keeper::Watched;
@@ -56,12 +56,14 @@ pub enum Told {
     Happened(Box<report::Line>),
     /// Another agent has told of its host; it took so long.
     Reported(HostName, Box<Report>, Duration),
+    /// This host was measured: steps a second.
+    Speed(u64),
     /// What the arbiter has said.
     Arbiter(Owners),
     /// Another host has granted a reservation for a VM, or refused.
     Reserved(VmName, HostName, Result<SocketAddr, String>),
     /// A process of this host has taken an order, or refused it with a sentence.
-    Ordered(VmName, Verb, Result<(), String>),
+    Ordered(VmName, Action, Result<(), String>),
     /// A change of the store was made, or was not.
     Wrote(String, Result<(), String>),
 }

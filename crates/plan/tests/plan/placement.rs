@@ -277,6 +277,19 @@ fn the_best_host_has_room_speed_and_few_others_and_is_near_and_known() {
 }
 
 #[test]
+fn hosts_that_were_measured_a_little_differently_score_alike() {
+    let need = need("shop", "a");
+    // Two measurements of one host differ by some percent.
+    for (b, c) in [(1_000, 1_090), (920, 1_080), (905, 1_095)] {
+        let mut hosts = hosts(3, at(100));
+        (hosts[1].steps_per_second, hosts[2].steps_per_second) = (b * 1_000_000, c * 1_000_000);
+        assert_eq!(best(&need, &hosts).as_deref(), Some("b"), "{b} and {c}");
+        (hosts[1].steps_per_second, hosts[2].steps_per_second) = (c * 1_000_000, b * 1_000_000);
+        assert_eq!(best(&need, &hosts).as_deref(), Some("b"), "{c} and {b}");
+    }
+}
+
+#[test]
 fn a_chosen_host_is_told_of_in_a_sentence() {
     let mut b = host("b", at(100));
     b.free_bytes = 9 * GIB + GIB / 2;

@@ -150,6 +150,23 @@ fn where_no_host_takes_the_backup_each_says_why_and_the_first_is_tried_again_in_
 }
 
 #[test]
+fn a_host_that_somebody_has_named_is_asked_though_it_is_shunned_but_not_the_moment_it_has_failed() {
+    let mut vm = solo();
+    vm.operation = begun(Kind::Protect { to: Some(name("c")) });
+    let mut backoff = Backoff::new(1);
+    backoff.shun(at(100), vm.name(), &name("c"), "did not become the backup");
+    let at_once = decide_with(at(100), &vm, &backoff, |_| {});
+    assert!(is_wait(&at_once), "{at_once:?}");
+    assert_eq!(codes(&at_once.reasons), ["host-refused"]);
+    assert_eq!(at_once.ended, None, "it is only put off");
+    let later = decide_with(at(101), &vm, &backoff, |_| {});
+    assert_eq!(later.action, Action::Prepare { host: name("c") });
+    backoff.shun(at(101), vm.name(), &name("c"), "did not become the backup");
+    let soon = decide_with(at(102), &vm, &backoff, |_| {});
+    assert!(is_wait(&soon), "twice as long after the second failure: {soon:?}");
+}
+
+#[test]
 fn only_the_agent_at_the_owner_acts() {
     for role in [
         RoleWord::Backup,

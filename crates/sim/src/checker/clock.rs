@@ -8,10 +8,9 @@
 use machine::clock::TICKS_PER_SECOND;
 use replica::{Span, Time};
 
-use crate::{
-    checker::{Check, Violation, ensure},
-    names::ProcessId,
-};
+use toy_outside::names::ProcessId;
+
+use crate::checker::{Check, Violation, ensure};
 
 /// Nanoseconds of a tick of guest time.
 const TICK_NS: u64 = 1_000_000_000 / TICKS_PER_SECOND;

@@ -10,10 +10,13 @@ use std::collections::BTreeMap;
 use machine::{DiskOperation, DiskRequest, DiskStatus, Effect, Input, Step};
 use replica::DiskAnswer;
 
-use crate::{
-    checker::{Check, Violation, ensure},
+use toy_outside::{
     names::ProcessId,
     operation::{SECTOR, apply, extent},
+};
+
+use crate::{
+    checker::{Check, Violation, ensure},
     subject::{At, Tape},
 };
 

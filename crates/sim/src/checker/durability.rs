@@ -11,10 +11,13 @@ use std::{collections::BTreeMap, ops::Range};
 use machine::{DiskOperation, DiskRequest, DiskStatus, Effect, Input};
 use toy::hash::mix_bytes;
 
-use crate::{
-    checker::{Check, Violation, ensure},
+use toy_outside::{
     names::ProcessId,
     operation::{SECTOR, extent},
+};
+
+use crate::{
+    checker::{Check, Violation, ensure},
     subject::Tape,
 };
 

@@ -15,9 +15,10 @@ use replica::{
     peer::message::Message,
 };
 
+use toy_outside::names::ProcessId;
+
 use crate::{
     checker::{Check, Violation, ensure},
-    names::ProcessId,
     subject::{Tape, hash_of, is_shown},
 };
 

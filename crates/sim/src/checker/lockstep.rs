@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 
+use toy_outside::names::ProcessId;
+
 use crate::{
     checker::{Check, Violation, ensure},
-    names::ProcessId,
     subject::{At, Tape},
 };
 

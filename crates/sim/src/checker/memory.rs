@@ -5,10 +5,9 @@
 
 use replica::{Metrics, RoleName, limits};
 
-use crate::{
-    checker::{Check, Violation, ensure},
-    names::ProcessId,
-};
+use toy_outside::names::ProcessId;
+
+use crate::checker::{Check, Violation, ensure};
 
 /// What one slice may add to a buffer before the guest is stopped: a frame of the greatest size.
 const SLICE_BYTES_MAX: u64 = limits::FRAME_BYTES_MAX as u64;

@@ -54,6 +54,8 @@ pub enum Check {
     Oracle,
     /// In a healed world the client gets its answers.
     Liveness,
+    /// No agent does what none may do: both halves on one host, what nobody wants, what was not granted.
+    Agents,
     /// No process halts for a reason that cannot be, and none spins.
     Sanity,
 }

@@ -7,10 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    checker::{Check, Violation, ensure},
-    names::ProcessId,
-};
+use toy_outside::names::ProcessId;
+
+use crate::checker::{Check, Violation, ensure};
 
 /// The sequence seen so far.
 #[derive(Debug, Default)]

@@ -6,10 +6,9 @@
 
 use machine::Step;
 
-use crate::{
-    checker::{Check, Violation, ensure},
-    names::ProcessId,
-};
+use toy_outside::names::ProcessId;
+
+use crate::checker::{Check, Violation, ensure};
 
 /// What the operator of a guest knows of its pause.
 #[derive(Debug, Default)]

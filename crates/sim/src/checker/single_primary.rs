@@ -14,10 +14,9 @@ use replica::{
     },
 };
 
-use crate::{
-    checker::{Check, Violation, ensure},
-    names::{FIRST, ProcessId},
-};
+use toy_outside::names::{FIRST, ProcessId};
+
+use crate::checker::{Check, Violation, ensure};
 
 /// A process's part in the epochs, by what it did.
 #[derive(Debug, Default)]

@@ -8,9 +8,10 @@
 use machine::Input;
 use replica::{Span, Time};
 
+use toy_outside::names::ProcessId;
+
 use crate::{
     checker::{Check, Violation, ensure},
-    names::ProcessId,
     subject::Tape,
 };
 

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use replica::{Checked, Claim, Epoch, Span, Time, Verdict};
 
-use crate::{names::ProcessId, random::Random};
+use toy::random::Random;
+
+use crate::names::ProcessId;
 
 /// How the arbiter behaves when it is reachable.
 #[derive(Clone, Debug)]

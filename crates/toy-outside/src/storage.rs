@@ -9,11 +9,12 @@
 use machine::{DiskRequest, DiskStatus};
 use replica::{DiskAnswer, Epoch, Span, Time};
 
+use toy::random::Random;
+
 use crate::{
     cache::{Asker, CacheOptions, Caches},
     names::{HostId, ProcessId},
     operation::{SECTOR, changes},
-    random::Random,
 };
 
 /// How the disk behaves when it is well.

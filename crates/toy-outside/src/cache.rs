@@ -11,11 +11,12 @@ use std::collections::BTreeMap;
 use machine::DiskOperation;
 use replica::Time;
 
+use toy::random::Random;
+
 use crate::{
     layer::{Change, Layer},
     names::HostId,
     operation::{SECTOR, extent},
-    random::Random,
 };
 
 /// How a host opens the files of its disks.

@@ -10,7 +10,9 @@ use std::collections::VecDeque;
 
 use replica::{Bulk, Span, Time};
 
-use crate::{names::ProcessId, random::Random};
+use toy::random::Random;
+
+use crate::names::ProcessId;
 
 /// What arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]

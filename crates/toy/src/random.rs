@@ -6,7 +6,8 @@
 //! ever change.
 
 use replica::Span;
-use toy::hash::mix;
+
+use crate::hash::mix;
 
 /// A stream of random numbers.
 #[derive(Clone, Debug)]

@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 
 use replica::Time;
 
-use crate::{operation::SECTOR, random::Random};
+use toy::random::Random;
+
+use crate::operation::SECTOR;
 
 /// Changes that a layer holds at most; older ones go down by themselves.
 const CHANGES_MAX: usize = 64;
