@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Program;
 use crate::config::Config;
+use crate::happenings::Happened;
 
 /// What an agent tells of its host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +23,12 @@ pub struct Report {
     pub processes: Vec<ProcessReport>,
     /// VMs of this host that cannot be taken away from it though it is drained.
     pub stuck: Vec<String>,
+    /// What has happened there after the number that was asked for, the oldest first.
+    #[serde(default)]
+    pub happened: Vec<Happened>,
+    /// The number to ask for the next time.
+    #[serde(default)]
+    pub last_happened: u64,
 }
 
 /// A process of a VM.

@@ -9,9 +9,9 @@
 //! Map, from below: `limits` has all bounds; `config` is the file; `identity` is how agents know each other;
 //! `records` is what stands in the store, `known` what was read of it, `keeper` the store itself; `processes`
 //! are those of this host; `facts` is what agents tell each other, `sight` makes of it what the planner looks
-//! at; `client` calls agents; `happenings` is what has happened; `mind` looks, decides and acts, and gives a
-//! `scene` of what it sees; `wishes` are the changes that people make; `api` answers them; `serve` is all of
-//! it together.
+//! at; `client` calls agents and `listening` hears what changes; `happenings` is what has happened; `mind`
+//! looks, decides and acts, and gives a `scene` of what it sees; `wishes` are the changes that people make;
+//! `api` answers them; `serve` is all of it together.
 #![forbid(unsafe_code)]
 
 mod api;
@@ -23,6 +23,7 @@ mod identity;
 mod keeper;
 mod known;
 pub mod limits;
+pub mod listening;
 mod mind;
 mod processes;
 mod records;
@@ -33,7 +34,7 @@ mod wishes;
 
 use std::path::PathBuf;
 
-pub use api::{problem::Problem, types};
+pub use api::{changes, description, problem::Problem, types};
 pub use config::{Config, ConfigError, DirectoryConfig};
 pub use identity::IdentityError;
 pub use keeper::create as create_store;

@@ -25,7 +25,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::Program;
-use crate::api::{self, Caller, Desk};
+use crate::api::{self, Caller, Desk, Feed};
 use crate::config::Config;
 use crate::happenings::Happenings;
 use crate::identity::{Identity, IdentityError};
@@ -94,7 +94,9 @@ pub fn serve(config: &Config, program: Program, ready: &mut dyn FnMut(&Path)) ->
     let ends = Arc::new(AtomicBool::new(false));
     let (ask, asked) = watch::channel(0);
     let tls = identity.client.clone();
-    let (kept, running) = (happenings.clone(), processes.clone());
+    let feed = Feed::new(&config.host, os::entropy::random_u128() as u64);
+    runtime.spawn(feed.clone().follow(seen.clone(), happenings.listen()));
+    let (kept, running) = ((happenings.clone(), feed), processes.clone());
     let desk = Desk::new(seen, ask, keeper.clone(), running, kept, tls, &program);
     let mind = Mind::new(Parts {
         config: config.clone(),

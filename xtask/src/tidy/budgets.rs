@@ -17,7 +17,7 @@ const BUDGETS: &[(&str, usize)] = &[
     ("disk", 4_000),
     ("etcd", 1_200),
     ("store", 1_500),
-    ("agent", 6_500),
+    ("agent", 7_000),
     ("cable", 1_000),
     ("console", 1_500),
     ("control", 2_000),

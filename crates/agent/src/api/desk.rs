@@ -19,6 +19,7 @@ use crate::scene::Scene;
 use crate::wishes::Change;
 use crate::{Program, VmFacts};
 
+use super::feed::Feed;
 use super::problem::Problem;
 
 /// A wish is looked at anew so many times if somebody else changes something meanwhile.
@@ -52,6 +53,8 @@ pub struct Desk {
     pub tls: Arc<ClientConfig>,
     /// What has happened on this host.
     pub happenings: Arc<Happenings>,
+    /// What has changed lately.
+    pub feed: Arc<Feed>,
     /// Reads the settings of a VM.
     pub read_vm: fn(&str) -> Result<VmFacts, String>,
     /// Version of the program.
@@ -66,7 +69,7 @@ impl Desk {
         ask: watch::Sender<u64>,
         keeper: Keeper,
         processes: Arc<Mutex<Processes>>,
-        happenings: Arc<Happenings>,
+        (happenings, feed): (Arc<Happenings>, Arc<Feed>),
         tls: Arc<ClientConfig>,
         program: &Program,
     ) -> Desk {
@@ -77,6 +80,7 @@ impl Desk {
             processes,
             tls,
             happenings,
+            feed,
             read_vm: program.read_vm,
             version: program.version,
         }
@@ -132,6 +136,15 @@ impl Desk {
         all
     }
 
+    /// Judges a wish as [`Desk::wish`] does, and makes nothing of what it changes.
+    ///
+    /// # Errors
+    /// As those of [`Desk::wish`].
+    pub async fn judge(&self, wish: impl Fn(&Scene) -> Result<Change, Problem>) -> Result<Change, Problem> {
+        self.look_around().await;
+        consider(&self.now(), &wish)
+    }
+
     /// Makes what a wish changes, and waits until the mind has seen it. Who was overtaken by somebody else
     /// wishes anew, by what is there then.
     ///
@@ -143,11 +156,7 @@ impl Desk {
         let mut overtaken = String::new();
         for _ in 0..ATTEMPTS {
             let now = scene.borrow_and_update().clone();
-            if let Some((_, why)) = &now.directory_away {
-                let detail = format!("the site's directory does not answer ({why}); nothing was changed");
-                return Err(Problem::new("directory-away", detail));
-            }
-            let change = wish(&now)?;
+            let change = consider(&now, &wish)?;
             match self.make(change.writes.clone()).await? {
                 Made::All(last) => {
                     if let Some((write, revision)) = last {
@@ -182,6 +191,15 @@ impl Desk {
             Err(error) => Err(Problem::new("bug", error.to_string())),
         }
     }
+}
+
+/// What a wish changes at a scene, if it can be made.
+fn consider(now: &Scene, wish: &impl Fn(&Scene) -> Result<Change, Problem>) -> Result<Change, Problem> {
+    if let Some((_, why)) = &now.directory_away {
+        let detail = format!("the site's directory does not answer ({why}); nothing was changed");
+        return Err(Problem::new("directory-away", detail));
+    }
+    wish(now)
 }
 
 /// What became of changes.

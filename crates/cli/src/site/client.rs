@@ -2,32 +2,27 @@
 
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agent::Problem;
 use agent::client::{Answer, CallError, Question, Where, ask};
-use agent::types::{ChangeObject, OperationObject, OperationState, VmObject};
-use anyhow::Result;
+use agent::types::{ChangeObject, VmObject};
 use replica::VmName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::line::Line;
-use crate::screen::Screen;
 use crate::spec;
 
 /// The variable that says where the agent is called.
 const VARIABLE: &str = "LOCKSTEP_HOST";
 /// The agent has this long to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Pause between two looks at how far something is.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// An operation that was begun has this long to be seen by the agent.
-const SEEN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// This host's agent.
 pub struct Site {
     to: Where,
+    /// Is every change only judged?
+    is_trial: bool,
 }
 
 /// Why the agent has not done what it was asked.
@@ -44,16 +39,6 @@ pub enum SiteError {
         "the agent gives an answer that this program does not know ({0}); use the program of its release"
     )]
     Unknown(serde_json::Error),
-}
-
-/// How the waiting for an operation has ended.
-pub enum Waited {
-    /// The operation has ended.
-    Ended(OperationObject),
-    /// The time is over, and it goes on.
-    TimeIsOver,
-    /// The user wants to wait no more, and it goes on.
-    Stopped,
 }
 
 impl SiteError {
@@ -89,7 +74,7 @@ impl Site {
         };
         let to = Where::Socket(socket.clone());
         match UnixStream::connect(&socket) {
-            Ok(_) => Ok(Some(Site { to })),
+            Ok(_) => Ok(Some(Site { to, is_trial: false })),
             Err(_) if named.is_none() => Ok(None),
             Err(error) => Err(SiteError::Call(CallError::Nobody {
                 place: to.place(),
@@ -102,7 +87,13 @@ impl Site {
     pub fn at(socket: PathBuf) -> Site {
         Site {
             to: Where::Socket(socket),
+            is_trial: false,
         }
+    }
+
+    /// The same, which has every change only judged if `is_trial`.
+    pub fn trial(self, is_trial: bool) -> Site {
+        Site { is_trial, ..self }
     }
 
     /// The same, where a command needs an agent.
@@ -133,6 +124,11 @@ impl Site {
         }
     }
 
+    /// Where it is called.
+    pub fn to(&self) -> Where {
+        self.to.clone()
+    }
+
     /// How a VM is.
     pub fn vm(&self, vm: &VmName) -> Result<VmObject, SiteError> {
         self.get(&format!("/v1/vms/{vm}"))
@@ -150,87 +146,33 @@ impl Site {
 
     /// Has something changed. The request has a number, so what asks it again does nothing twice.
     pub fn change(&self, method: &str, path: &str, body: &impl Serialize) -> Result<ChangeObject, SiteError> {
+        self.change_of(method, path, body, None)
+    }
+
+    /// The same, if what is changed has this generation; `None`: whichever it has.
+    pub fn change_of(
+        &self,
+        method: &str,
+        path: &str,
+        body: &impl Serialize,
+        generation: Option<u64>,
+    ) -> Result<ChangeObject, SiteError> {
         let question = Question {
             // Only methods that this program names come here.
             method: method.parse().unwrap_or_default(),
-            path: path.to_owned(),
+            path: match self.is_trial {
+                true => format!("{path}?dry_run=true"),
+                false => path.to_owned(),
+            },
             body: Some(serde_json::to_vec(body).map_err(SiteError::Unknown)?),
             key: Some(format!("{:032x}", os::entropy::random_u128())),
+            generation,
         };
         read(ask(&self.to, &question, PATIENCE)?)
     }
-
-    /// Waits until an operation has ended, but at most for `patience`. Meanwhile a terminal shows what it
-    /// waits for.
-    pub fn await_end(&self, operation: &OperationObject, patience: Duration) -> Result<Waited> {
-        let path = format!("/v1/operations/{}", operation.id);
-        let began = Instant::now();
-        let mut line = Line::begin()?;
-        loop {
-            let seen: Result<OperationObject, SiteError> = self.get(&path);
-            let shown = match seen {
-                Ok(seen) if seen.state != OperationState::Running => {
-                    line.clear();
-                    return Ok(Waited::Ended(seen));
-                }
-                Ok(seen) => {
-                    let reasons = seen.reasons.iter().map(|reason| reason.sentence.as_str());
-                    reasons.collect::<Vec<_>>().join("; ")
-                }
-                // It was begun just now.
-                Err(SiteError::Problem(problem))
-                    if problem.code == "no-operation" && began.elapsed() < SEEN_PATIENCE =>
-                {
-                    String::new()
-                }
-                Err(error) => return Err(error.into()),
-            };
-            if began.elapsed() >= patience {
-                line.clear();
-                return Ok(Waited::TimeIsOver);
-            }
-            if !line.show(&fitting(&format!("{} {}: {shown}", operation.kind, operation.vm))) {
-                line.clear();
-                return Ok(Waited::Stopped);
-            }
-            std::thread::sleep(LOOK_EVERY);
-        }
-    }
-
-    /// Waits until a VM is as `is_so` says, but at most for `patience`; `None`: the user wants to wait no
-    /// more.
-    pub fn await_vm(
-        &self,
-        vm: &VmName,
-        patience: Duration,
-        is_so: &dyn Fn(&VmObject) -> bool,
-    ) -> Result<Option<(bool, VmObject)>> {
-        let began = Instant::now();
-        let mut line = Line::begin()?;
-        loop {
-            let seen = self.fresh_vm(vm)?;
-            let so = is_so(&seen);
-            if so || began.elapsed() >= patience {
-                line.clear();
-                return Ok(Some((so, seen)));
-            }
-            let reasons = seen
-                .protection
-                .reasons
-                .iter()
-                .map(|reason| reason.sentence.as_str());
-            let reasons = reasons.collect::<Vec<_>>().join("; ");
-            let shown = format!("{vm} is {}: {reasons}", seen.protection.state.as_str());
-            if !line.show(&fitting(&shown)) {
-                line.clear();
-                return Ok(None);
-            }
-            std::thread::sleep(LOOK_EVERY);
-        }
-    }
 }
 
-fn read<T: DeserializeOwned>(answer: Answer) -> Result<T, SiteError> {
+pub(super) fn read<T: DeserializeOwned>(answer: Answer) -> Result<T, SiteError> {
     if answer.is_good() {
         return serde_json::from_slice(&answer.body).map_err(SiteError::Unknown);
     }
@@ -238,10 +180,4 @@ fn read<T: DeserializeOwned>(answer: Answer) -> Result<T, SiteError> {
         Ok(problem) => Err(SiteError::Problem(problem)),
         Err(error) => Err(SiteError::Unknown(error)),
     }
-}
-
-/// As much of a text as fits on a line of the terminal.
-fn fitting(text: &str) -> String {
-    let width = Screen::of_stdout().width.saturating_sub(1);
-    text.chars().take(width).collect()
 }
