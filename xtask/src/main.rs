@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 const HELP: &str = "\
 cargo xtask ci        format, lints, house rules, documentation, simulator seeds, all tests
 cargo xtask tidy      the house rules: arrows, circles, determinism bans, sizes, words, citations
+cargo xtask openapi   write docs/openapi.json, the description of the agent's API, anew
 cargo xtask fuzz N    every fuzz target for N seconds (needs cargo-fuzz)
 cargo xtask sanitize  tests with AddressSanitizer (needs a nightly toolchain) and Memcheck (needs valgrind)
 ";
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     {
         ["ci"] => ci(),
         ["tidy"] => tidy::check(&root()),
+        ["openapi"] => openapi(),
         ["fuzz", seconds] => fuzz(seconds),
         ["sanitize"] => sanitize::sanitize(&root()),
         _ => {
@@ -48,6 +50,19 @@ fn root() -> PathBuf {
         .parent()
         .map(Path::to_path_buf)
         .unwrap_or_default()
+}
+
+/// Writes the description of the agent's API, as the program gives it.
+fn openapi() -> Result<()> {
+    let words = ["run", "--quiet", "--package", "agent", "--example", "openapi"];
+    let output = Command::new(env!("CARGO"))
+        .args(words)
+        .current_dir(root())
+        .output()?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr));
+    }
+    std::fs::write(root().join("docs/openapi.json"), output.stdout).context("cannot write docs/openapi.json")
 }
 
 /// Runs everything that CI runs, the tests last, so that their summary is the last thing on the screen.

@@ -11,6 +11,7 @@ use plan::limits::PROCESS_BYTES;
 use serde::{Deserialize, Serialize};
 
 use crate::Program;
+use crate::happenings::Happened;
 use membership::config::Config;
 
 /// What an agent tells of its host.
@@ -22,6 +23,12 @@ pub struct Report {
     pub processes: Vec<ProcessReport>,
     /// VMs of this host that cannot be taken away from it though it is drained.
     pub stuck: Vec<String>,
+    /// What has happened there after the number that was asked for, the oldest first.
+    #[serde(default)]
+    pub happened: Vec<Happened>,
+    /// The number to ask for the next time.
+    #[serde(default)]
+    pub last_happened: u64,
 }
 
 /// A process of a VM.

@@ -9,24 +9,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+use utoipa::ToSchema;
 
-use crate::limits::{EVENTS_BYTES, EVENTS_KEPT};
+use crate::limits::{EVENTS_BYTES, EVENTS_KEPT, NEWS_MAX, REPORT_EVENTS_MAX};
 use crate::lock;
 
 /// Something that has happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Happened {
     /// Counts what has happened on this host since its agent began, from 1.
     pub number: u64,
-    /// When it happened, in nanoseconds since 1970.
+    /// When that was, in nanoseconds since 1970.
     pub at_wall_ns: u64,
-    /// The host.
+    /// Name of the host on which it has happened.
     pub host: String,
-    /// The VM; null: it is about the host.
+    /// Name of the VM; null: it is about the host.
     pub vm: Option<String>,
-    /// What it is, in a word: an event of docs/events.md, or one of the agent's own.
+    /// What has happened, in a word: an event of docs/events.md, or one of the agent's own.
     pub kind: String,
-    /// What it is, as a sentence.
+    /// What has happened, as a sentence.
     pub sentence: String,
 }
 
@@ -36,6 +38,8 @@ pub struct Happenings {
     host: String,
     path: PathBuf,
     kept: Mutex<Kept>,
+    /// What has just happened here or on another host, for the one who tells listeners of it.
+    news: broadcast::Sender<Happened>,
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +58,20 @@ impl Happenings {
             host: host.to_owned(),
             path: directory.join("events.jsonl"),
             kept: Mutex::default(),
+            news: broadcast::channel(NEWS_MAX).0,
         }
+    }
+
+    /// Hears what happens from now on, on this host and on others.
+    #[must_use]
+    pub fn listen(&self) -> broadcast::Receiver<Happened> {
+        self.news.subscribe()
+    }
+
+    /// Something has happened on another host, as its agent says, which keeps it.
+    pub fn heard(&self, happened: Happened) {
+        // Nobody listens any more when the agent ends.
+        let _ = self.news.send(happened);
     }
 
     /// Something has happened.
@@ -70,10 +87,30 @@ impl Happenings {
             sentence: sentence.into(),
         };
         self.write(&mut kept, &happened);
+        self.heard(happened.clone());
         if kept.all.len() >= EVENTS_KEPT {
             kept.all.pop_front();
         }
         kept.all.push_back(happened);
+    }
+
+    /// Number of what has happened last; 0: nothing.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        lock(&self.kept).last
+    }
+
+    /// The next things that have happened after the one of this number, as many as a report has, and the
+    /// number after which there is more. A number that was not given yet is of an agent before this one, and
+    /// what has happened since that began is told from its beginning.
+    #[must_use]
+    pub fn next(&self, number: u64) -> (Vec<Happened>, u64) {
+        let kept = lock(&self.kept);
+        let number = if number > kept.last { 0 } else { number };
+        let next = kept.all.iter().filter(|happened| happened.number > number);
+        let next: Vec<Happened> = next.take(REPORT_EVENTS_MAX).cloned().collect();
+        let last = next.last().map_or(number, |happened| happened.number);
+        (next, last)
     }
 
     /// What has happened after the one of this number, to this VM or to any.
@@ -141,6 +178,23 @@ mod tests {
         assert_eq!(text.lines().count(), EVENTS_KEPT + 2);
         let first: Happened = serde_json::from_str(text.lines().next().unwrap()).unwrap();
         assert_eq!((first.number, first.vm.as_deref()), (1, Some("shop")));
+    }
+
+    #[test]
+    fn what_has_happened_is_told_in_parts_and_anew_after_an_agent_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let happenings = Happenings::new("a", dir.path());
+        let mut news = happenings.listen();
+        for _ in 0..REPORT_EVENTS_MAX + 1 {
+            happenings.happened(0, None, "host-back", "b answers");
+        }
+        assert_eq!(news.try_recv().unwrap().number, 1);
+        let (first, last) = happenings.next(0);
+        assert_eq!((first.len(), last), (REPORT_EVENTS_MAX, REPORT_EVENTS_MAX as u64));
+        let (second, last) = happenings.next(last);
+        assert_eq!((second.len(), last), (1, happenings.last()));
+        assert_eq!(happenings.next(last), (Vec::new(), last));
+        assert_eq!(happenings.next(last + 1).0.len(), REPORT_EVENTS_MAX);
     }
 
     #[test]

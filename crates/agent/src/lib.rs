@@ -8,14 +8,13 @@
 //!
 //! Map, from below: `limits` has all bounds; `records` is what stands in the store, `known` what was read of
 //! it, `keeper` the store itself; `processes` are those of this host; `facts` is what agents tell each other,
-//! `sight` makes of it what the planner looks at; `asking` is how commands ask an agent; `happenings` is what
-//! has happened; `mind` looks, decides and acts, and gives a `scene` of what it sees; `wishes` are the
-//! changes that people make; `api` answers them; `serve` is all of it together. Which host is one of the
-//! site, and how agents call each other, is the crate `membership`.
+//! `sight` makes of it what the planner looks at; `happenings` is what has happened; `mind` looks, decides and
+//! acts, and gives a `scene` of what it sees; `wishes` are the changes that people make; `api` answers them;
+//! `serve` is all of it together. Which host is one of the site, and how agents are called, is the crate
+//! `membership`.
 #![forbid(unsafe_code)]
 
 mod api;
-mod asking;
 mod facts;
 mod happenings;
 mod keeper;
@@ -32,8 +31,7 @@ mod wishes;
 
 use std::path::PathBuf;
 
-pub use api::{examination, types};
-pub use asking::{Agent, AskError};
+pub use api::{changes, description, examination, types};
 pub use keeper::{create as create_store, has_host, try_store};
 pub use serve::{AgentError, serve};
 pub use speed::SPEED;

@@ -50,6 +50,19 @@ pub const LOGS_KEPT: usize = 8;
 pub const LAST_WORDS_BYTES: u64 = 4 << 10;
 /// A process that is tried writes its figures this often, in milliseconds.
 pub const TRIAL_FIGURES_EVERY_MS: u64 = 100;
+/// A listener of `/v1/watch` that is so many messages behind gets a snapshot instead of them; so many are
+/// kept for all listeners together.
+pub const WATCH_BEHIND_MAX: usize = 64;
+/// Listeners of `/v1/watch` at once; a further one is refused.
+pub const WATCH_LISTENERS_MAX: usize = 64;
+/// Listeners are told of ages and figures at most this often.
+pub const FIGURES_EVERY: Span = Span::from_ms(1_000);
+/// A listener to whom nothing was said for this long hears that the agent lives.
+pub const PING_EVERY: Duration = Duration::from_secs(10);
+/// Happenings that wait to be told to listeners; with more all listeners begin anew.
+pub const NEWS_MAX: usize = 1_024;
+/// Happenings that another agent is told of in one report; the next one has further ones.
+pub const REPORT_EVENTS_MAX: usize = 256;
 /// Bytes of the file of happenings, after which a new one is begun; the one before is kept beside it.
 pub const EVENTS_BYTES: u64 = 16 << 20;
 /// A token is good for at most so many seconds.
@@ -68,3 +81,8 @@ pub const ECHO_LASTS: Duration = Duration::from_secs(4);
 pub const ECHOES_MAX: usize = 4;
 /// Bytes of a datagram that such a port sends back at most.
 pub const ECHO_BYTES_MAX: usize = 9_216;
+
+const _: () = assert!(
+    WATCH_LISTENERS_MAX < CONNECTIONS_MAX,
+    "whoever asks finds a place, though all listen that may"
+);

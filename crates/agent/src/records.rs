@@ -10,6 +10,7 @@ use messages::time::Span;
 use messages::vm_name::VmName;
 use plan::{Asked, Cause, End, Ended, HostName, Kind, Power, Protected, Swap, Wall};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Fields that a newer agent has written.
 pub type Rest = serde_json::Map<String, serde_json::Value>;
@@ -57,7 +58,7 @@ impl From<&AskedRecord> for Asked {
 }
 
 /// Whether a guest shall run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PowerWord {
     /// It shall run.
@@ -69,7 +70,7 @@ pub enum PowerWord {
 }
 
 /// Whether a VM shall have a backup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProtectionWord {
     /// It shall.
@@ -304,7 +305,7 @@ impl KindRecord {
 }
 
 /// How far an operation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OperationState {
     /// It goes on.

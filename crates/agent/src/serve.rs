@@ -28,7 +28,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::Program;
-use crate::api::{self, Caller, Desk, Door};
+use crate::api::{self, Caller, Desk, Door, Feed};
 use crate::happenings::Happenings;
 use crate::keeper::Keeper;
 use crate::limits::{AGENT_PATIENCE, CONNECTIONS_MAX, FAREWELL_BYTES_MAX, LOOK_EVERY, STATUS_PATIENCE};
@@ -101,7 +101,9 @@ pub fn serve(config: &Config, program: Program, ready: &mut dyn FnMut(&Path)) ->
     let ends = Arc::new(AtomicBool::new(false));
     let (ask, asked) = watch::channel(0);
     let tls = identity.client.clone();
-    let (kept, running) = (happenings.clone(), processes.clone());
+    let feed = Feed::new(&config.host, os::entropy::random_u128() as u64);
+    runtime.spawn(feed.clone().follow(seen.clone(), happenings.listen()));
+    let (kept, running) = ((happenings.clone(), feed), processes.clone());
     let desk = Desk::new(seen, ask, keeper.clone(), running, kept, tls, &program);
     let executable = program.executable.clone();
     let mind = Mind::new(Parts {

@@ -38,11 +38,11 @@ mod watching;
 use std::io::Write;
 use std::process::ExitCode;
 
-use ::agent::AskError;
 use anyhow::Result;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches};
 use control::VerbError;
+use membership::asking::AskError;
 
 use args::{Cli, Command};
 
@@ -154,15 +154,17 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Primary(args) => return vm::primary(&args),
         Command::Backup(args) => return vm::backup(&args),
         Command::Create(args) => return site::create(&args),
+        Command::Set(args) => return site::set(&args),
+        Command::Edit(args) => return site::edit(&args),
         Command::Delete(args) => return vm_verbs::delete(&args),
         Command::Start(args) => return site::start(&args),
         Command::Move(args) => return site::move_vm(&args),
         Command::Drain(args) => return site::drain(&args),
-        Command::Undrain(args) => return site::undrain(&args.host),
+        Command::Undrain(args) => return site::undrain(&args.host, args.trial),
         Command::Hosts(args) => return site::hosts(args.json),
         Command::Check(args) => return site::check(&args),
         Command::Operations(args) => return site::operations(args.json),
-        Command::Cancel(args) => return site::cancel(&args.id),
+        Command::Cancel(args) => return site::cancel(&args.id, args.trial),
         Command::Wait(args) => return site::wait(&args),
         Command::Status(args) => return vm_verbs::status(&args),
         Command::Protect(args) => return vm_verbs::protect(&args),

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 use serde::Deserialize;
 use toml::{Table, Value};
+use toml_edit::{DocumentMut, Item};
 
 use crate::args::{PairArgs, PanicPolicy, SlowPolicy, StartArgs, VmArgs};
 use crate::{usage, values};
@@ -146,11 +147,7 @@ fn parse(text: &str) -> Result<VmFile, (usize, String)> {
     for (key, value) in &mut table {
         let line = line_of(text, key);
         let Some((_, form)) = SETTINGS.iter().find(|(name, _)| name == key) else {
-            let names: Vec<String> = SETTINGS.iter().map(|(name, _)| format!("`{name}`")).collect();
-            return Err((
-                line,
-                format!("there is no setting `{key}`; there are {}", names.join(", ")),
-            ));
+            return Err((line, no_setting(key)));
         };
         if !form.fits(value) {
             return Err((line, format!("`{key}` {}", form.described())));
@@ -227,35 +224,65 @@ impl VmFile {
 
     /// The file's settings as a text with whole paths, for whoever reads it elsewhere.
     pub fn whole_text(path: &Path) -> Result<String> {
-        let file = VmFile::load(Some(path))?;
-        let text = std::fs::read_to_string(path)?;
-        let mut table: Table = text
-            .parse()
-            .map_err(|error| anyhow!("{}: {error}", path.display()))?;
-        let whole = |path: &Path| {
-            let whole = std::path::absolute(path).unwrap_or_else(|_| path.into());
-            Value::from(whole.display().to_string())
+        VmFile::load(Some(path))?;
+        VmFile::whole(
+            &std::fs::read_to_string(path)?,
+            path.parent().unwrap_or(Path::new(".")),
+        )
+    }
+
+    /// A text of settings with whole paths; those in it are relative to `base`. The rest of the text stays as
+    /// it is written, with comments.
+    pub fn whole(text: &str, base: &Path) -> Result<String> {
+        let mut text: DocumentMut = text.parse().map_err(|error| anyhow!("{error}"))?;
+        let whole = |path: &str| {
+            let path = base.join(path);
+            let whole = std::path::absolute(&path).unwrap_or(path);
+            whole.display().to_string()
         };
-        let is_word = |path: &Path| [FIRMWARE_NONE, FIRMWARE_DEFAULT].map(Path::new).contains(&path);
-        let firmware = file.firmware.as_deref().filter(|path| !is_word(path));
-        let paths = [
-            ("kernel", file.kernel.as_deref()),
-            ("initrd", file.initrd.as_deref()),
-            ("firmware", firmware),
-        ];
-        for (key, path) in paths {
-            if let Some(path) = path {
-                table.insert(key.into(), whole(path));
+        for key in ["kernel", "initrd", "firmware"] {
+            let value = text.get_mut(key).and_then(Item::as_value_mut);
+            if let Some(value) = value.filter(|value| !is_firmware_word(value.as_str())) {
+                replace(value, &whole);
             }
         }
-        if !file.disk.is_empty() {
-            let disks = file.disk.iter().map(|disk| whole(Path::new(disk)));
-            table.insert("disk".into(), Value::Array(disks.collect()));
+        match text.get_mut("disk").and_then(Item::as_value_mut) {
+            Some(toml_edit::Value::Array(disks)) => disks.iter_mut().for_each(|disk| replace(disk, &whole)),
+            Some(disk) => replace(disk, &whole),
+            None => {}
         }
-        if let Some(net) = &file.net {
-            table.insert("net".into(), Value::from(net.clone()));
+        if let Some(net) = text.get_mut("net").and_then(Item::as_value_mut) {
+            replace(net, &|net| match net.split_once(",key=") {
+                Some((gateway, key)) => format!("{gateway},key={}", base.join(key).display()),
+                None => net.to_owned(),
+            });
         }
-        Ok(table.to_string())
+        Ok(text.to_string())
+    }
+
+    /// The value of a setting that is given as a word; of a list, one element.
+    pub fn value(key: &str, word: &str) -> Result<toml_edit::Value> {
+        let Some((_, form)) = SETTINGS.iter().find(|(name, _)| *name == key) else {
+            bail!("{}", no_setting(key));
+        };
+        let value = match form {
+            Form::Text(_) | Form::Texts(_) => Some(toml_edit::Value::from(word)),
+            Form::Number(_) => word
+                .parse::<i64>()
+                .ok()
+                .filter(|number| *number >= 0)
+                .map(Into::into),
+            Form::YesNo => word.parse::<bool>().ok().map(Into::into),
+        };
+        let value = value.ok_or_else(|| anyhow!("`{key}` {}", form.described()))?;
+        check(key, &Value::String(word.to_owned())).map_err(|error| anyhow!("`{key}`: {error:#}"))?;
+        Ok(value)
+    }
+
+    /// Is the setting a list?
+    pub fn is_list(key: &str) -> bool {
+        let mut settings = SETTINGS.iter();
+        settings.any(|(name, form)| *name == key && matches!(form, Form::Texts(_)))
     }
 
     /// The settings of a text; the sentence of an error names the line.
@@ -338,6 +365,24 @@ impl VmFile {
         override_with(&mut self.on_slow, &pair.slow.on_slow);
         override_with(&mut self.min_speed, &pair.slow.min_speed);
         self
+    }
+}
+
+fn no_setting(key: &str) -> String {
+    let names: Vec<String> = SETTINGS.iter().map(|(name, _)| format!("`{name}`")).collect();
+    format!("there is no setting `{key}`; there are {}", names.join(", "))
+}
+
+fn is_firmware_word(value: Option<&str>) -> bool {
+    value.is_some_and(|value| [FIRMWARE_NONE, FIRMWARE_DEFAULT].contains(&value))
+}
+
+/// Puts another text in the place of one, with the comment behind it.
+fn replace(value: &mut toml_edit::Value, other: &dyn Fn(&str) -> String) {
+    if let Some(text) = value.as_str() {
+        let mut changed = toml_edit::Value::from(other(text));
+        *changed.decor_mut() = value.decor().clone();
+        *value = changed;
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request, header};
 use hyper_util::rt::TokioIo;
@@ -47,6 +47,8 @@ pub struct Question {
     pub body: Option<Vec<u8>>,
     /// Number by which a repeated question is known; `None`: repeating it does no harm.
     pub key: Option<String>,
+    /// The generation that what is changed must have; `None`: any.
+    pub generation: Option<u64>,
 }
 
 impl Question {
@@ -58,6 +60,7 @@ impl Question {
             path: path.to_owned(),
             body: None,
             key: None,
+            generation: None,
         }
     }
 }
@@ -213,28 +216,52 @@ impl Connection {
     }
 
     async fn exchange(&mut self, question: &Question) -> Result<Answer, Trouble> {
-        let mut request = Request::builder()
-            .method(question.method.clone())
-            .uri(question.path.as_str())
-            .header(header::HOST, self.authority.as_str());
+        let mut request = self.request(question.method.clone(), &question.path);
         if let Some(key) = &question.key {
             request = request.header("Idempotency-Key", key.as_str());
+        }
+        if let Some(generation) = question.generation {
+            request = request.header(header::IF_MATCH, format!("\"{generation}\""));
         }
         if question.body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let body = Full::new(Bytes::from(question.body.clone().unwrap_or_default()));
         let request = request.body(body).map_err(|error| trouble(&error))?;
+        let (status, body) = self.send(request).await?;
+        whole(status, body).await
+    }
+
+    /// Asks for what changes (`Listening`), and gives the status and the answer that goes on. `last`: the
+    /// `id` of the last event that was heard before, or empty.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub(crate) async fn listen(&mut self, path: &str, last: &str) -> Result<(u16, Incoming), CallError> {
+        let mut request = self.request(Method::GET, path);
+        if !last.is_empty() {
+            request = request.header("Last-Event-ID", last);
+        }
+        let request = request.body(Full::default()).map_err(|error| trouble(&error));
+        let sent = match request {
+            Ok(request) => self.send(request).await,
+            Err(trouble) => Err(trouble),
+        };
+        sent.map_err(|(reason, _)| self.silent(reason))
+    }
+
+    fn request(&self, method: Method, path: &str) -> hyper::http::request::Builder {
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.authority.as_str())
+    }
+
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<(u16, Incoming), Trouble> {
         self.sender.ready().await.map_err(|error| trouble(&error))?;
         let response = self.sender.send_request(request).await;
         let response = response.map_err(|error| trouble(&error))?;
-        let status = response.status().as_u16();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
-        let body = body.collect().await.map_err(|error| trouble(&*error))?;
-        Ok(Answer {
-            status,
-            body: body.to_bytes(),
-        })
+        Ok((response.status().as_u16(), response.into_body()))
     }
 
     fn silent(&self, reason: String) -> CallError {
@@ -263,6 +290,13 @@ fn trouble(error: &(dyn Error + 'static)) -> Trouble {
         behind = error.source();
     }
     (error.to_string(), alert)
+}
+
+/// The whole of an answer.
+pub(crate) async fn whole(status: u16, body: Incoming) -> Result<Answer, Trouble> {
+    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+    let body = body.map_err(|error| trouble(&*error))?.to_bytes();
+    Ok(Answer { status, body })
 }
 
 /// Asks an agent one question from a thread that may wait.

@@ -1,10 +1,14 @@
 //! `Problem`: why a request was not done, as RFC 9457 has it: a sentence for people, a code for programs, and
 //! every reason.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::{Content, Ref, RefOr, Response as Described, ResponseBuilder};
+use utoipa::{IntoResponses, ToSchema};
 
 /// Why a request was not done. Nothing was changed, unless the sentence says so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,22 +24,36 @@ pub struct Problem {
     pub reasons: Vec<report::Reason>,
 }
 
-/// The same as it is sent, with the fields that follow from the code.
-#[derive(Serialize)]
-struct Sent<'a> {
-    /// Where this agent explains the code.
+/// Why a request was not done (RFC 9457). Nothing was changed, unless the sentence says so.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemObject {
+    /// The path at which this agent explains the code.
     r#type: String,
-    /// The code, in words.
-    title: &'a str,
-    #[serde(flatten)]
-    problem: &'a Problem,
+    /// What the code means, in words that are the same each time.
+    title: String,
+    /// The status code of HTTP, as in the head of the answer.
+    status: u16,
+    /// What is the matter with this request, as a sentence for people.
+    detail: String,
+    /// What is the matter, in a word for programs.
+    code: String,
+    /// Every reason for it, where there is more than one sentence to say.
+    reasons: Vec<report::Reason>,
 }
 
 /// Every code: the word, the status of HTTP, the title.
-const CODES: &[(&str, u16, &str)] = &[
+pub const CODES: &[(&str, u16, &str)] = &[
     ("bad-request", 400, "The request cannot be read"),
     ("not-allowed", 403, "The caller may not do that"),
     ("no-such-thing", 404, "There is nothing of this name"),
+    (
+        "no-such-method",
+        405,
+        "The path is there, and not for this method",
+    ),
+    ("too-large", 413, "The request has more bytes than it may"),
+    ("not-json", 415, "The body is not said to be JSON"),
     ("no-vm", 404, "There is no VM of this name"),
     ("no-host", 404, "There is no host of this name"),
     ("no-operation", 404, "There is no operation of this number"),
@@ -46,10 +64,10 @@ const CODES: &[(&str, u16, &str)] = &[
         422,
         "The request's number belongs to another request",
     ),
-    ("check-failed", 422, "A check has refused it"),
     ("host-refused", 409, "This host does not take the VM"),
     ("not-taken", 409, "The site does not take this host"),
     ("changed", 412, "Somebody else has changed it meanwhile"),
+    ("too-many", 429, "More ask for that at once than may"),
     ("bug", 500, "The agent has met what it cannot explain"),
     ("directory-away", 503, "The site's directory does not answer"),
 ];
@@ -90,15 +108,84 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let kind = HeaderValue::from_static("application/problem+json");
         let known = CODES.iter().find(|(word, _, _)| *word == self.code);
-        let sent = Sent {
+        let sent = ProblemObject {
             r#type: format!("/problems/{}", self.code),
-            title: known.map_or("", |(_, _, title)| title),
-            problem: &self,
+            title: known.map_or(String::new(), |(_, _, title)| (*title).to_owned()),
+            status: self.status,
+            detail: self.detail,
+            code: self.code,
+            reasons: self.reasons,
         };
         let mut response = (status, Json(sent)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         response
     }
+}
+
+/// Sets of problems that routes have in common, for the description of the API.
+macro_rules! problems {
+    ($($(#[$doc:meta])* $name:ident: $($code:literal)+;)+) => {
+        $(
+            $(#[$doc])*
+            pub struct $name;
+
+            impl IntoResponses for $name {
+                fn responses() -> BTreeMap<String, RefOr<Described>> {
+                    described(&[$($code),+])
+                }
+            }
+        )+
+    };
+}
+
+problems! {
+    /// Problems of a question with a query.
+    OfQuery: "bad-request";
+    /// Problems of a question about something with a name.
+    OfThing: "bad-request" "no-such-thing";
+    /// Problems of a question about a VM.
+    OfVm: "bad-request" "no-vm" "not-now";
+    /// Problems of a question about an operation.
+    OfOperationLook: "bad-request" "no-operation";
+    /// Problems of a listener.
+    OfWatch: "bad-request" "too-many";
+    /// Problems of an agent that asks how this host is.
+    OfLocal: "bad-request" "not-now";
+    /// Problems of an agent that asks for a reservation.
+    OfReservation: "bad-request" "not-allowed" "host-refused" "too-large" "not-json";
+    /// Problems of a person who asks for a token.
+    OfToken: "bad-request" "not-allowed" "not-now" "not-taken" "too-large" "not-json" "bug";
+    /// Problems of who asks how hosts find each other.
+    OfPeers: "bad-request" "bug" "directory-away";
+    /// Problems of a change that is about no thing that is there.
+    OfChange: "bad-request" "not-allowed" "not-now" "changed" "too-large" "not-json" "bug" "directory-away";
+    /// Problems of a change of a VM.
+    OfVmChange: "bad-request" "not-allowed" "no-vm" "no-host" "busy" "not-now" "changed" "too-large"
+        "not-json" "key-reused" "bug" "directory-away";
+    /// Problems of a change of a host.
+    OfHost: "bad-request" "not-allowed" "no-host" "changed" "too-large" "not-json" "bug" "directory-away";
+    /// Problems of the end of an operation.
+    OfOperation: "bad-request" "not-allowed" "no-operation" "changed" "too-large" "not-json" "bug"
+        "directory-away";
+}
+
+/// The answers with these codes, by their statuses.
+fn described(codes: &[&str]) -> BTreeMap<String, RefOr<Described>> {
+    let mut texts: BTreeMap<String, String> = BTreeMap::new();
+    for (word, status, title) in CODES.iter().filter(|(word, ..)| codes.contains(word)) {
+        let text = texts.entry(status.to_string()).or_default();
+        if !text.is_empty() {
+            text.push_str("; ");
+        }
+        *text += &format!("`{word}`: {title}");
+    }
+    let content = || Content::new(Some(Ref::from_schema_name("Problem")));
+    let answers = texts.into_iter().map(|(status, text)| {
+        let answer = ResponseBuilder::new().description(text);
+        let answer = answer.content("application/problem+json", content()).build();
+        (status, RefOr::T(answer))
+    });
+    answers.collect()
 }
 
 /// What a code means, for whoever follows a problem's `type`.

@@ -10,6 +10,7 @@ use super::words::{RoleWord, SuspicionWord};
 use link::Traffic;
 
 /// A distribution of lengths of time, in microseconds. Percentiles are at most an eighth too high.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Delays {
     /// Number of samples.
@@ -25,19 +26,23 @@ pub struct Delays {
 }
 
 /// The figures of a replica and of its process.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-#[allow(
-    missing_docs,
-    reason = "each name is its meaning and its unit, as in `replica::Metrics`"
-)]
 pub struct Figures {
+    /// What the replica is to its VM.
     pub role: RoleWord,
+    /// The epoch of the VM at its arbiter; 0 without one.
     pub epoch: u64,
+    /// Time since the guest was started in this process, in seconds.
     pub up_s: f64,
+    /// The step at which the guest stands.
     pub step: u64,
+    /// Steps that the guest has run in the last second.
     pub steps_per_second: u64,
+    /// Entries of the log so far.
     pub entries: u64,
+    /// Bytes of the log so far.
     pub log_bytes: u64,
     /// Bytes sent on the link, with encryption and framing, without heartbeats and TCP headers.
     pub wire_sent_bytes: u64,
@@ -45,24 +50,43 @@ pub struct Figures {
     pub wire_received_bytes: u64,
     /// Megabits a second on the link in both directions together, since the figures before.
     pub log_mbit_s: f64,
+    /// Messages that were sent to the other side.
     pub messages_sent: u64,
+    /// Acknowledgements that were received from the other side.
     pub acks: u64,
+    /// Outputs that the guest has made.
     pub outputs: u64,
+    /// Outputs that have left for the world.
     pub outputs_released: u64,
+    /// Outputs that wait for the backup at present.
     pub outputs_held: u64,
+    /// How long outputs have waited for the backup.
     pub output_delay: Delays,
+    /// How long messages and their acknowledgements took.
     pub round_trip: Delays,
+    /// Bytes of the log that are sent and not acknowledged, or received and not executed.
     pub buffered_bytes: u64,
+    /// Steps by which the backup is behind.
     pub lag_steps: u64,
+    /// Time by which the backup is behind, in milliseconds.
     pub lag_ms: f64,
+    /// Share of its speed at which the guest may run, in thousandths.
     pub speed_permille: u32,
+    /// Time for which the guest stood because a buffer was full, in milliseconds.
     pub stalled_ms: f64,
+    /// Inputs that were dropped because the guest did not take them.
     pub inputs_dropped: u64,
+    /// Disk requests without an answer at present.
     pub disk_in_flight: u64,
+    /// Digests of the guest's state that were written or compared.
     pub digests: u64,
+    /// Questions to the arbiter who owns the VM.
     pub claims: u64,
+    /// Why the other side was suspected last; null: it never was.
     pub suspicion: Option<SuspicionWord>,
+    /// Time from the last sign of life to the last suspicion, in milliseconds.
     pub detection_ms: f64,
+    /// Time from the last suspicion to being live, in milliseconds.
     pub go_live_ms: f64,
     /// Bytes of the process that are in RAM; 0 if the kernel does not tell.
     pub resident_bytes: u64,

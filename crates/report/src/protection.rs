@@ -22,6 +22,7 @@ const BEHIND_MS: f64 = 250.0;
 const THROTTLED_PERMILLE: u32 = 800;
 
 /// How a VM's protection stands, in a word.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StateWord {
@@ -62,6 +63,7 @@ impl StateWord {
 }
 
 /// What the guest does, in a word.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GuestWord {
@@ -98,6 +100,7 @@ impl GuestWord {
 }
 
 /// Something that is not as it should be, though the VM goes on.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FlagWord {
@@ -149,6 +152,7 @@ impl FlagWord {
 }
 
 /// Why something is not as it should be.
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
     /// The reason in a word, for programs.

@@ -8,6 +8,7 @@ use replica::{Phase, RoleName, Suspicion, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// What a replica is: the word for a [`RoleName`].
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RoleWord {
@@ -59,6 +60,7 @@ impl RoleWord {
 }
 
 /// How far a process is on its way to be the backup: the word for a [`Phase`].
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PhaseWord {
@@ -113,6 +115,7 @@ impl From<Phase> for PhaseWord {
 }
 
 /// Why a peer is not trusted any more: the word for a [`Suspicion`].
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SuspicionWord {

@@ -11,6 +11,8 @@ pub struct Line {
     /// What the line begins with each time.
     head: String,
     signals: Signals,
+    /// Has a signal come?
+    is_over: bool,
     is_terminal: bool,
 }
 
@@ -23,6 +25,7 @@ impl Line {
         Ok(Line {
             head: String::new(),
             signals: Signals::catch()?,
+            is_over: false,
             is_terminal: std::io::stderr().is_terminal(),
         })
     }
@@ -44,7 +47,13 @@ impl Line {
         if self.is_terminal && !line.is_empty() {
             os::stderr::write_text(format_args!("\r\x1b[K{}{line}", self.head));
         }
-        self.signals.take() == 0
+        !self.is_over()
+    }
+
+    /// Does the user want to wait no more?
+    pub fn is_over(&mut self) -> bool {
+        self.is_over |= self.signals.take() > 0;
+        self.is_over
     }
 
     /// Takes away what was shown.

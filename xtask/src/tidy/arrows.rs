@@ -89,7 +89,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("terminal", &["os", "replica"]),
     (
         "demo",
-        &["agent", "control", "image", "link", "os", "report", "terminal"],
+        &[
+            "agent",
+            "control",
+            "image",
+            "link",
+            "membership",
+            "os",
+            "report",
+            "terminal",
+        ],
     ),
     (
         "cli",

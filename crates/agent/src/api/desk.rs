@@ -21,6 +21,7 @@ use crate::wishes::Change;
 use crate::{Program, VmFacts};
 use membership::client::{Connection, Question, Where};
 
+use super::feed::Feed;
 use membership::problem::Problem;
 
 /// A wish is looked at anew so many times if somebody else changes something meanwhile.
@@ -54,6 +55,8 @@ pub struct Desk {
     pub tls: Arc<ClientConfig>,
     /// What has happened on this host.
     pub happenings: Arc<Happenings>,
+    /// What has changed lately.
+    pub feed: Arc<Feed>,
     /// Reads the settings of a VM.
     pub read_vm: fn(&str) -> Result<VmFacts, String>,
     /// Version of the program.
@@ -68,7 +71,7 @@ impl Desk {
         ask: watch::Sender<u64>,
         keeper: Keeper,
         processes: Arc<Mutex<Processes>>,
-        happenings: Arc<Happenings>,
+        (happenings, feed): (Arc<Happenings>, Arc<Feed>),
         tls: Arc<ClientConfig>,
         program: &Program,
     ) -> Desk {
@@ -79,6 +82,7 @@ impl Desk {
             processes,
             tls,
             happenings,
+            feed,
             read_vm: program.read_vm,
             version: program.version,
         }
@@ -148,33 +152,25 @@ impl Desk {
         all
     }
 
-    /// Makes what a wish changes, and waits until the mind has seen it. Who was overtaken by somebody else
-    /// wishes anew, by what is there then.
+    /// Judges a wish as [`Desk::wish`] does, and makes nothing of what it changes.
+    ///
+    /// # Errors
+    /// As those of [`Desk::wish`].
+    pub fn judge(&self, wish: impl Fn(&Scene) -> Result<Change, Problem>) -> Result<Change, Problem> {
+        consider(&self.now(), &wish)
+    }
+
+    /// Makes what a wish changes by what was seen last, and waits until the mind has seen it. Who was
+    /// overtaken by somebody else wishes anew, by what is there then.
     ///
     /// # Errors
     /// The wish is refused, or the directory is away.
     pub async fn wish(&self, wish: impl Fn(&Scene) -> Result<Change, Problem>) -> Result<Change, Problem> {
-        self.look_around().await;
-        self.wish_as_seen(wish).await
-    }
-
-    /// The same by what was seen last, for what can be wished however the hosts are.
-    ///
-    /// # Errors
-    /// As for `wish`.
-    pub async fn wish_as_seen(
-        &self,
-        wish: impl Fn(&Scene) -> Result<Change, Problem>,
-    ) -> Result<Change, Problem> {
         let mut scene = self.scene.clone();
         let mut overtaken = String::new();
         for _ in 0..ATTEMPTS {
             let now = scene.borrow_and_update().clone();
-            if let Some((_, why)) = &now.directory_away {
-                let detail = format!("the site's directory does not answer ({why}); nothing was changed");
-                return Err(Problem::new("directory-away", detail));
-            }
-            let change = wish(&now)?;
+            let change = consider(&now, &wish)?;
             match self.make(change.writes.clone()).await? {
                 Made::All(last) => {
                     if let Some((write, revision)) = last {
@@ -209,6 +205,15 @@ impl Desk {
             Err(error) => Err(Problem::new("bug", error.to_string())),
         }
     }
+}
+
+/// What a wish changes at a scene, if it can be made.
+fn consider(now: &Scene, wish: &impl Fn(&Scene) -> Result<Change, Problem>) -> Result<Change, Problem> {
+    if let Some((_, why)) = &now.directory_away {
+        let detail = format!("the site's directory does not answer ({why}); nothing was changed");
+        return Err(Problem::new("directory-away", detail));
+    }
+    wish(now)
 }
 
 /// What became of changes.

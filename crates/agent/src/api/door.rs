@@ -5,7 +5,6 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::routing::post;
 use axum::{Extension, Json, Router};
@@ -14,7 +13,9 @@ use messages::time::Span;
 use os::sys::clock;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
+use utoipa::ToSchema;
 
+use super::asking::Given;
 use super::desk::{Caller, Desk};
 use super::types::TokenObject;
 use crate::Program;
@@ -25,7 +26,7 @@ use membership::config::Config;
 use membership::identity::Fingerprint;
 use membership::joining::{self, KeyGiven, MarkSeen, Newcomer, Offer, Token, Tokens};
 use membership::limits::TOKENS_MAX;
-use membership::problem::Problem;
+use membership::problem::{OfToken, Problem};
 
 /// Port of agents that is not named.
 const PORT_USUAL: u16 = 7701;
@@ -80,20 +81,29 @@ pub fn newcomers(desk: Desk, door: Arc<Door>) -> Router {
 }
 
 /// How a person asks for a token.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenWanted {
-    /// How long it is to be good, in seconds.
+    /// How long the token is to be good, in seconds.
+    #[schema(minimum = 1, maximum = 86_400)]
     valid_s: u64,
 }
 
-/// Gives a token to a person.
+/// Give a token by which a host may join the site
+///
+/// The token is good for one host. Only this agent knows it, and only until the agent ends.
+#[utoipa::path(
+    post,
+    path = "/v1/tokens",
+    tag = "the agent",
+    request_body = TokenWanted,
+    responses((status = 200, description = "The token", body = TokenObject), OfToken)
+)]
 pub async fn give_token(
     Extension(caller): Extension<Caller>,
     Extension(door): Extension<Arc<Door>>,
-    given: Result<Json<TokenWanted>, JsonRejection>,
+    Given(_, wanted): Given<TokenWanted>,
 ) -> Result<Json<TokenObject>, Problem> {
-    let Json(wanted) = given.map_err(|error| Problem::new("bad-request", error.body_text()))?;
     if !(1..=TOKEN_VALID_S_MAX).contains(&wanted.valid_s) {
         let detail = format!("a token is good for 1 s to {} h", TOKEN_VALID_S_MAX / 3_600);
         return Err(Problem::new("bad-request", detail));

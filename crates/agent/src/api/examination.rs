@@ -6,24 +6,27 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::{Extension, Json};
 use os::sys::clock;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::time::timeout;
+use utoipa::IntoParams;
 
+use super::asking::Asked;
 use super::desk::Desk;
 use super::door::{Door, see};
 use crate::limits::{AGENT_PATIENCE, ECHO_BYTES_MAX, ECHO_LASTS, ROUND_TRIPS};
 use membership::client::{Connection, Question, Where};
 use membership::joining::{Newcomer, is_mark};
-use membership::problem::Problem;
+use membership::problem::{OfPeers, Problem};
 
 /// What is to be examined.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Wanted {
     /// Name of a mark that may be in the arbiter's directory; empty: none is looked for.
     #[serde(default)]
@@ -74,10 +77,19 @@ pub struct PeerObject {
     pub trouble: String,
 }
 
-/// Tells of this host.
+/// Tell how this host is, for `lockstep doctor`
+///
+/// The answer is for a doctor of the same release, and no part of the API.
+#[utoipa::path(
+    get,
+    path = "/v1/examination",
+    tag = "between agents",
+    params(Wanted),
+    responses((status = 200, description = "How the host is", body = serde_json::Value), OfPeers)
+)]
 pub async fn examination(
     Extension(door): Extension<Arc<Door>>,
-    Query(wanted): Query<Wanted>,
+    Asked(wanted): Asked<Wanted>,
 ) -> Result<Json<Examination>, Problem> {
     let mark_seen = match wanted.mark.as_str() {
         "" => None,
@@ -97,10 +109,19 @@ pub async fn examination(
     }))
 }
 
-/// Asks the agents of all other hosts.
+/// Tell how the other hosts are as seen from this one, for `lockstep doctor`
+///
+/// The answer is for a doctor of the same release, and no part of the API.
+#[utoipa::path(
+    get,
+    path = "/v1/peers",
+    tag = "between agents",
+    params(Wanted),
+    responses((status = 200, description = "How the hosts are", body = serde_json::Value), OfPeers)
+)]
 pub async fn peers(
     State(desk): State<Desk>,
-    Query(wanted): Query<Wanted>,
+    Asked(wanted): Asked<Wanted>,
 ) -> Result<Json<Vec<PeerObject>>, Problem> {
     if !wanted.mark.is_empty() && !is_mark(&wanted.mark) {
         return Err(Problem::new("bad-request", "`mark` is 32 hexadecimal digits"));

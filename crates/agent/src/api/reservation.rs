@@ -5,21 +5,22 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use axum::Json;
-use axum::extract::State;
 use messages::vm_name::VmName;
 use plan::limits::{BUFFER_BYTES, PROCESS_BYTES, RESERVE_PERMILLE};
 use report::RoleWord;
 use report::amount::rounded;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::desk::Desk;
+use super::asking::Given;
 use crate::limits::{LISTEN_LOOK, LISTEN_PATIENCE};
 use crate::lock;
 use crate::scene::Scene;
+use membership::problem::OfReservation;
 use membership::problem::Problem;
 
 /// What is asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Wanted {
     /// Name of the VM.
     pub vm: String,
@@ -28,14 +29,24 @@ pub struct Wanted {
 }
 
 /// What is granted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Granted {
-    /// Where a process waits for the VM.
+    /// Where a process waits for the VM: address and port.
+    #[schema(value_type = String)]
     pub address: SocketAddr,
 }
 
-/// Has a process wait for a VM here.
-pub async fn reserve(State(desk): State<Desk>, Json(wanted): Json<Wanted>) -> Result<Json<Granted>, Problem> {
+/// Have a process wait here for a VM of which this host is to hold the backup
+///
+/// Only another host's agent may ask for it.
+#[utoipa::path(
+    post,
+    path = "/v1/reservations",
+    tag = "between agents",
+    request_body = Wanted,
+    responses((status = 200, description = "A process waits for the VM", body = Granted), OfReservation)
+)]
+pub async fn reserve(Given(desk, wanted): Given<Wanted>) -> Result<Json<Granted>, Problem> {
     let vm = VmName::new(&wanted.vm).map_err(|error| Problem::new("bad-request", error.to_string()))?;
     consider(&desk.now(), &vm, wanted.memory_bytes)?;
     let waits = lock(&desk.processes).waiting(&vm);

@@ -4,6 +4,7 @@
 use plan::{Face, Verdict, Wall, Why};
 use report::{Figures, FlagWord, GuestWord, PhaseWord, Reason, StateWord};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use crate::happenings::Happened;
 use crate::records::OperationRecord;
@@ -19,160 +20,190 @@ pub fn moment(wall: Wall) -> String {
     wall.to_string().replacen(' ', "T", 1).replace(" UTC", "Z")
 }
 
+/// The same of nanoseconds since 1970.
+#[must_use]
+pub fn moment_of(wall_ns: u64) -> String {
+    moment(Wall(wall_ns))
+}
+
 /// The site, as this agent sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SiteObject {
-    /// Version of this API.
+    /// The version of this API: `v1`.
     pub api: String,
-    /// The host whose agent answers.
+    /// Name of the host whose agent answers.
     pub host: String,
-    /// Hosts whose agents answer this one.
+    /// How many hosts have an agent that answers this one, this one's own among them.
     pub hosts_ready: usize,
-    /// All hosts of the site.
+    /// How many hosts the site has in all.
     pub hosts: usize,
-    /// Why the directory cannot be read; null: it can be.
+    /// Why the site's directory cannot be read, as a sentence; null: it can be read.
     pub directory_away: Option<String>,
-    /// Since when it cannot be read; empty: it can be.
+    /// Since when the site's directory cannot be read (RFC 3339, UTC); empty: it can be read.
     pub directory_away_since: String,
-    /// Why the arbiter does not answer; null: it does.
+    /// Why the arbiter does not answer, as a sentence; null: it answers.
     pub arbiter_away: Option<String>,
-    /// Records in the directory that this agent cannot read.
+    /// Records in the site's directory that this agent cannot read, each with the reason.
     pub unreadable: Vec<String>,
 }
 
 /// A host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HostObject {
     /// Name of the host.
     pub name: String,
-    /// `ready`, `draining` or `silent`.
+    /// How the host is: `ready`, `draining` while it is being emptied, or `silent` if its agent does not
+    /// answer.
     pub state: String,
-    /// How old the news of it is, in milliseconds; null: there never was any.
+    /// How old the news of the host is, in milliseconds; null: there never was any.
     pub age_ms: Option<u64>,
-    /// Version of its program.
+    /// Version of the program that the host's agent is part of.
     pub version: String,
-    /// Memory that VMs may use in all, in bytes.
+    /// Memory of the host that VMs may use in all, in bytes.
     pub memory_bytes: u64,
-    /// Memory of it that is free, in bytes.
+    /// Memory that is free for further VMs, in bytes.
     pub free_bytes: u64,
-    /// Processors that it has for VMs.
+    /// How many processors the host has for VMs.
     pub processors: u32,
-    /// Measured speed, in steps a second of a loop that is the same on all hosts; 0: not measured yet.
+    /// Measured speed of the host, in steps a second of a loop that is the same on all hosts; 0: it was not
+    /// measured yet.
     pub steps_per_second: u64,
-    /// VMs that run there.
+    /// Names of the VMs that run on the host.
     pub primaries: Vec<String>,
-    /// VMs of which it holds the backup.
+    /// Names of the VMs of which the host holds the backup.
     pub backups: Vec<String>,
-    /// Who drains it; empty: nobody.
+    /// Name of the person who has the host emptied; empty: nobody has.
     pub drained_by: String,
 }
 
 /// How a VM's protection stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProtectionObject {
-    /// The state in a word.
+    /// The state of the protection, in a word.
     pub state: StateWord,
-    /// How far a process is on its way to be the backup; null where none is.
+    /// How far a process is on its way to be the backup; null: none is on its way.
     pub phase: Option<PhaseWord>,
-    /// What is not as it should be, though the VM goes on.
+    /// What is not as it should be though the VM goes on, each thing in a word.
     pub flags: Vec<FlagWord>,
     /// Why the state is not `protected`, and why each flag is there.
     pub reasons: Vec<Reason>,
-    /// When the state became what it is; empty: not known.
+    /// When the state became what it is (RFC 3339, UTC); empty: that is not known.
     pub since: String,
-    /// The same in nanoseconds since 1970; 0: not known.
+    /// When the state became what it is, in nanoseconds since 1970; 0: that is not known.
     pub since_wall_ns: u64,
-    /// What people want.
+    /// What people want of the protection.
     pub wanted: ProtectionWord,
 }
 
 /// A process of a VM.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReplicaObject {
-    /// Its host.
+    /// Name of the host of the process.
     pub host: String,
-    /// Number of the process; 0: it has not told of itself yet.
+    /// Number of the process on its host; 0: it has not told of itself yet.
     pub pid: u32,
-    /// What it has counted and measured; null: nothing yet.
+    /// What the process has counted and measured; null: nothing was told yet.
     pub figures: Option<Box<Figures>>,
 }
 
 /// Who has seen a VM, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ObservedObject {
-    /// The host of the process that has told.
+    /// Name of the host of the process that has told of the VM.
     pub by: String,
-    /// How old its news is, in milliseconds.
+    /// How old the news of that process is, in milliseconds.
     pub age_ms: u64,
 }
 
 /// A VM.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct VmObject {
-    /// Version of this API.
+    /// The version of this API: `v1`.
     pub api: String,
     /// Name of the VM.
     pub name: String,
-    /// What its guest does.
+    /// What the VM's guest does at present, in a word.
     pub guest: GuestWord,
-    /// Whether its guest shall run.
+    /// Whether the VM's guest shall run, as people want it.
     pub power: PowerWord,
-    /// How its protection stands.
+    /// How the VM's protection stands.
     pub protection: ProtectionObject,
-    /// Its epoch at the arbiter.
+    /// The VM's epoch at the arbiter; 0: it was not seen to run.
     pub epoch: u64,
-    /// Where it runs; null: it is not seen to run.
+    /// The process that runs the guest; null: the VM is not seen to run.
     pub primary: Option<ReplicaObject>,
-    /// Where its backup is; null: none is seen.
+    /// The process that holds the backup; null: none is seen.
     pub backup: Option<ReplicaObject>,
-    /// Who has seen that; null: there is no news.
+    /// Who has told of the VM last, and how long ago; null: there is no news of it.
     pub observed: Option<ObservedObject>,
-    /// What somebody has begun last; null: nothing.
+    /// What somebody has begun last with the VM; null: nothing was begun yet.
     pub operation: Option<OperationObject>,
-    /// Size of its memory, in bytes.
+    /// Size of the guest's memory, in bytes; 0: its settings make no sense.
     pub memory_bytes: u64,
-    /// Counts the changes of its settings.
+    /// Counts the changes of the VM's settings, from 1.
     pub generation: u64,
 }
 
 /// Something that somebody has begun.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OperationObject {
-    /// Its number.
+    /// Number of the operation: that of the request which has begun it, 32 hexadecimal digits.
     pub id: String,
-    /// The VM.
+    /// Name of the VM.
     pub vm: String,
     /// What is to be done: a verb of the command line.
     pub kind: String,
-    /// Who has begun it.
+    /// Name of the person who has begun the operation.
     pub by: String,
-    /// Why, in that person's words.
+    /// Why it was begun, in that person's words; empty: nothing was said.
     pub comment: String,
-    /// How far it is.
+    /// How far the operation is, in a word.
     pub state: OperationState,
-    /// What became of it, or is in its way, as sentences.
+    /// What the operation waits for, or why it has failed, as sentences.
     pub reasons: Vec<Reason>,
-    /// When it began.
+    /// When the operation began (RFC 3339, UTC).
     pub started: String,
-    /// When it ended; empty: it goes on.
+    /// When the operation ended (RFC 3339, UTC); empty: it goes on.
     pub ended: String,
 }
 
 /// What is answered to a request that changes something.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ChangeObject {
     /// What was changed, or was so already, as a sentence.
     pub sentence: String,
-    /// Was it so already, so that nothing was changed?
+    /// Whether it was so already, so that nothing was changed.
     pub already: bool,
-    /// What goes on from here; null: all is done.
+    /// The operation that goes on from here; null: all is done.
     pub operation: Option<OperationObject>,
+    /// Whether it was a trial (`dry_run`): the sentence says what would be done, and nothing was changed.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// In a trial, name of the host that would be chosen; null: none would be, or none has to be.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// In a trial, how hosts are judged where the wish needs one.
+    #[serde(default)]
+    pub hosts: Vec<VerdictObject>,
+}
+
+/// The settings of a VM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SettingsObject {
+    /// Name of the VM.
+    pub name: String,
+    /// The text of `VM.toml`, with its comments and with whole paths.
+    pub toml: String,
+    /// Counts the changes of the VM's settings, from 1.
+    pub generation: u64,
+    /// Whether the VM shall have a backup, as people want it.
+    pub protection: ProtectionWord,
 }
 
 /// A token by which a host may join the site.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TokenObject {
-    /// The token, as a person carries it.
+    /// The text of the token, as a person carries it.
     pub token: String,
     /// Where the host that joins calls the agent: an address, and its port if that is not the usual one.
     pub agent: String,
@@ -181,19 +212,19 @@ pub struct TokenObject {
 }
 
 /// How a host is judged for a VM's backup.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VerdictObject {
-    /// The host.
+    /// Name of the host.
     pub host: String,
-    /// Would it do?
+    /// Whether the host would do for the VM's backup.
     pub fits: bool,
-    /// Would it be chosen?
+    /// Whether the host would be chosen, since it is the best of those that would do.
     pub chosen: bool,
-    /// Everything that speaks against it.
+    /// Everything that speaks against the host, as sentences.
     pub reasons: Vec<Reason>,
-    /// Memory that is free there, in bytes; 0 if it does not fit.
+    /// Memory that is free on the host, in bytes; 0: it would not do.
     pub free_bytes: u64,
-    /// Time for a question to it and the answer, in microseconds; null: not measured.
+    /// Time for a question to the host and its answer, in microseconds; null: it was not measured.
     pub round_trip_us: Option<u64>,
 }
 
@@ -211,6 +242,23 @@ impl From<&OperationRecord> for OperationObject {
             ended: moment(Wall(record.ended_wall_ns)),
         }
     }
+}
+
+/// What was begun last with each VM of a scene.
+#[must_use]
+pub fn operations_of(scene: &Scene) -> Vec<OperationObject> {
+    let vms = scene.vms.values();
+    vms.filter_map(operation_of).collect()
+}
+
+/// What was begun last with a VM. One that goes on has for reasons what the planner waits for.
+fn operation_of(vm: &SceneVm) -> Option<OperationObject> {
+    let record = &vm.known.operation.as_ref()?.value;
+    let mut operation = OperationObject::from(record);
+    if record.state == OperationState::Running {
+        operation.reasons = vm.decision.reasons.iter().map(Why::reason).collect();
+    }
+    Some(operation)
 }
 
 impl SiteObject {
@@ -319,13 +367,7 @@ impl VmObject {
                 by: seen.by.to_string(),
                 age_ms: seen.age.0 / 1_000_000,
             }),
-            operation: vm.known.operation.as_ref().map(|record| {
-                let mut operation = OperationObject::from(&record.value);
-                if record.value.state == OperationState::Running {
-                    operation.reasons = vm.decision.reasons.iter().map(Why::reason).collect();
-                }
-                operation
-            }),
+            operation: operation_of(vm),
             memory_bytes: vm.facts.as_ref().map_or(0, |facts| facts.memory_bytes),
             generation: spec.map_or(0, |spec| spec.generation),
         }
@@ -345,7 +387,30 @@ fn protection(face: &Face, wanted: ProtectionWord) -> ProtectionObject {
     }
 }
 
+impl ChangeObject {
+    /// What was changed, or was so already.
+    #[must_use]
+    pub fn new(sentence: String, already: bool) -> ChangeObject {
+        ChangeObject {
+            sentence,
+            already,
+            operation: None,
+            dry_run: false,
+            host: None,
+            hosts: Vec::new(),
+        }
+    }
+}
+
 impl VerdictObject {
+    /// How all hosts are judged for a further backup.
+    #[must_use]
+    pub fn all(placement: &plan::Placement) -> Vec<VerdictObject> {
+        let best = placement.best();
+        let verdicts = placement.verdicts().iter();
+        verdicts.map(|verdict| VerdictObject::of(verdict, best)).collect()
+    }
+
     /// How a host is judged. `best`: the host that would be chosen.
     #[must_use]
     pub fn of(verdict: &Verdict, best: Option<&plan::HostName>) -> VerdictObject {

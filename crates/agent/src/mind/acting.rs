@@ -181,8 +181,9 @@ impl Mind {
             self.runtime.spawn(async move {
                 let mut connection = None;
                 let mut to = to;
+                let mut after = None;
                 loop {
-                    if !poll(&to, &host, &mut connection, &tell).await {
+                    if !poll(&to, &host, (&mut connection, &mut after), &tell).await {
                         return;
                     }
                     // Somebody may want to know at once; nobody does any more when the agent ends.
@@ -202,15 +203,22 @@ impl Mind {
     }
 }
 
-/// Asks an agent for its report once; false: this agent ends.
-async fn poll(to: &Where, host: &HostName, connection: &mut Option<Connection>, tell: &Sender<Told>) -> bool {
+/// Asks an agent for its report once; false: this agent ends. `after`: the number of what has happened there
+/// last, as far as this agent was told; `None`: what has happened before is no news.
+async fn poll(
+    to: &Where,
+    host: &HostName,
+    (connection, after): (&mut Option<Connection>, &mut Option<u64>),
+    tell: &Sender<Told>,
+) -> bool {
+    let path = after.map_or("/v1/local".into(), |after| format!("/v1/local?after={after}"));
     let began = Instant::now();
     let asked = tokio::time::timeout(AGENT_PATIENCE, async {
         let mut open = match connection.take() {
             Some(open) => open,
             None => Connection::open(to).await?,
         };
-        let answer = open.ask(&Question::get("/v1/local"), AGENT_PATIENCE).await?;
+        let answer = open.ask(&Question::get(&path), AGENT_PATIENCE).await?;
         *connection = Some(open);
         Ok::<Answer, membership::client::CallError>(answer)
     });
@@ -220,6 +228,7 @@ async fn poll(to: &Where, host: &HostName, connection: &mut Option<Connection>, 
     };
     match report {
         Some(report) => {
+            *after = Some(report.last_happened);
             let told = Told::Reported(host.clone(), Box::new(report), began.elapsed());
             tell.send(told).is_ok()
         }
@@ -234,6 +243,7 @@ async fn ask_for_reservation(to: &Where, body: Vec<u8>) -> Result<SocketAddr, St
         path: "/v1/reservations".into(),
         body: Some(body),
         key: None,
+        generation: None,
     };
     let asked = tokio::time::timeout(RESERVATION_PATIENCE, async {
         Connection::open(to)

@@ -125,6 +125,9 @@ impl Mind {
             host: self.facts_of_host(),
             processes: processes.collect(),
             stuck: stuck.map(|(vm, _)| vm.to_string()).collect(),
+            // Whoever asks is told what is news to them.
+            happened: Vec::new(),
+            last_happened: 0,
         };
         let heard = Heard {
             at,
@@ -134,7 +137,10 @@ impl Mind {
         self.heard.insert(self.me.clone(), heard);
     }
 
-    fn hear_report(&mut self, host: HostName, report: Report, took: Duration) {
+    fn hear_report(&mut self, host: HostName, mut report: Report, took: Duration) {
+        for happened in report.happened.drain(..) {
+            self.happenings.heard(happened);
+        }
         // What a host did before it was away says nothing of it now: whatever failed, failed with it.
         let at = clock::now();
         let before = self.heard.get(&host);

@@ -1,6 +1,7 @@
 //! Wishes that are done once: that a VM go elsewhere, that a host be emptied, that what was begun be ended.
 
 use messages::vm_name::VmName;
+use plan::HostName;
 use store::{Expected, Key};
 
 use super::wish::{Change, Wisher, after, find, host, with_operation, write};
@@ -39,6 +40,8 @@ pub fn deed(scene: &Scene, name: &VmName, deed: &Deed, wisher: &Wisher) -> Resul
             format!("{name} has no backup, and `{command}` needs one: `lockstep protect {name}` makes it");
         Problem::new("not-now", detail).because(vm.face.reasons.iter().map(plan::Why::reason).collect())
     };
+    // The backup goes first to where the VM is to run, and where it is to be.
+    let mut backup_on = None;
     let kind = match deed {
         Deed::Failover if member.is_none() => return Err(needs_backup("failover")),
         Deed::Failover => KindRecord::Failover {
@@ -48,6 +51,9 @@ pub fn deed(scene: &Scene, name: &VmName, deed: &Deed, wisher: &Wisher) -> Resul
             let to = host(scene, to)?;
             if to == *owner {
                 return Ok(Change::already(format!("{name} is on {to} already")));
+            }
+            if member != Some(&to) {
+                backup_on = Some(Some(to.clone()));
             }
             KindRecord::Move {
                 to: to.as_str().to_owned(),
@@ -68,6 +74,7 @@ pub fn deed(scene: &Scene, name: &VmName, deed: &Deed, wisher: &Wisher) -> Resul
                 );
                 return Err(Problem::new("not-now", detail));
             }
+            backup_on = Some(to.clone());
             KindRecord::MoveBackup {
                 from: member.map(|member| member.as_str().to_owned()),
                 to: to.map(|to| to.as_str().to_owned()),
@@ -75,7 +82,11 @@ pub fn deed(scene: &Scene, name: &VmName, deed: &Deed, wisher: &Wisher) -> Resul
         }
         Deed::Reset => KindRecord::Reset,
     };
-    with_operation(scene, name, vm, None, kind, wisher)
+    let change = with_operation(scene, name, vm, None, kind, wisher)?;
+    Ok(match backup_on {
+        Some(to) => change.with_backup_on(vm, to.as_ref()),
+        None => change,
+    })
 }
 
 /// A host is to be emptied, or may be filled again.
@@ -88,7 +99,7 @@ pub fn drain(scene: &Scene, name: &str, wanted: bool, wisher: &Wisher) -> Result
     let Ok(key) = Key::drain(name.as_str()) else {
         return Err(Problem::new("no-host", format!("{name} cannot be a host's name")));
     };
-    let (write, sentence) = match (wanted, before) {
+    let (write, sentence, would) = match (wanted, before) {
         (true, Some(_)) => return Ok(Change::already(format!("{name} is being drained already"))),
         (false, None) => return Ok(Change::already(format!("{name} is not being drained"))),
         (true, None) => {
@@ -96,7 +107,11 @@ pub fn drain(scene: &Scene, name: &str, wanted: bool, wisher: &Wisher) -> Result
                 asked: wisher.asked(scene),
             };
             let sentence = format!("{name} is being drained; `lockstep hosts` shows what it still holds");
-            (write(key, &record, Expected::Absent), sentence)
+            (
+                write(key, &record, Expected::Absent),
+                sentence,
+                would_drain(scene, &name),
+            )
         }
         (false, Some(before)) => {
             let write = Write {
@@ -104,14 +119,36 @@ pub fn drain(scene: &Scene, name: &str, wanted: bool, wisher: &Wisher) -> Result
                 value: None,
                 expected: Expected::Revision(before.revision),
             };
-            (write, format!("{name} takes VMs again"))
+            let would = format!("{name} would take VMs again");
+            (write, format!("{name} takes VMs again"), would)
         }
     };
     Ok(Change {
         writes: vec![write],
         sentence,
+        would,
         ..Change::default()
     })
+}
+
+/// What would become of the VMs of a host that is drained, as a sentence.
+fn would_drain(scene: &Scene, host: &HostName) -> String {
+    let moves = scene.vms.iter().filter_map(|(name, vm)| {
+        let (owner, member) = (vm.live.as_ref().map(|(owner, _)| owner), vm.member());
+        let best = vm.placement.best();
+        Some(match (owner == Some(host), member == Some(host), member, best) {
+            (true, _, Some(member), _) => format!("{name} would run on {member}, where its backup is"),
+            (true, _, None, Some(best)) => format!("{name} would go to {best}"),
+            (_, true, _, Some(best)) => format!("the backup of {name} would go to {best}"),
+            (true, ..) | (_, true, ..) => format!("no host can take {name} at present, so it would stay"),
+            _ => return None,
+        })
+    });
+    let moves: Vec<String> = moves.collect();
+    match moves.as_slice() {
+        [] => format!("{host} would be drained, and holds no VM"),
+        moves => format!("{host} would be drained: {}", moves.join("; ")),
+    }
 }
 
 /// Ends an operation. What its step under way does is done.
@@ -138,10 +175,12 @@ pub fn cancel(scene: &Scene, id: &str) -> Result<Change, Problem> {
         ..record.value.clone()
     };
     let word = operation.kind.word();
+    let would = format!("`{word}` of {name} would not be gone on with, and what was begun would be ended");
     Ok(Change {
         writes: vec![write(VmKey::Operation.of(name), &operation, after(Some(record)))],
         sentence: format!("`{word}` of {name} is not gone on with; what was begun is ended"),
+        would,
         operation: Some(operation),
-        already: false,
+        ..Change::default()
     })
 }

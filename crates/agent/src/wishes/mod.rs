@@ -10,6 +10,6 @@ mod states;
 mod wish;
 
 pub use deeds::{Deed, cancel, deed, drain};
-pub use settings::{create, delete};
+pub use settings::{Settings, create, delete, settings};
 pub use states::{power, protection};
-pub use wish::{Change, Wisher, find};
+pub use wish::{Change, Wisher, find, no_vm};

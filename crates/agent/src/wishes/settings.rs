@@ -4,7 +4,7 @@ use messages::vm_name::VmName;
 use report::StateWord;
 use store::Expected;
 
-use super::wish::{Change, Wisher, after, write};
+use super::wish::{Change, Wisher, after, no_vm, write};
 use crate::VmFacts;
 use crate::keeper::Write;
 use crate::records::{AskedRecord, PowerWord, ProtectionWord, Spec, VmKey};
@@ -48,6 +48,12 @@ pub fn create(
             rest: serde_json::Map::new(),
         },
     };
+    let would = match before {
+        None => format!("{name} would be created"),
+        Some(_) => format!(
+            "the settings of {name} would be changed, and take effect when it is started the next time"
+        ),
+    };
     let sentence = match before {
         None => format!("{name} is created; `lockstep start {name}` starts it"),
         Some(_) => {
@@ -57,9 +63,115 @@ pub fn create(
     let change = Change {
         writes: vec![write(VmKey::Spec.of(&name), &spec, after(before))],
         sentence,
+        would,
         ..Change::default()
     };
     Ok((name, change))
+}
+
+/// The settings that somebody wishes a VM to have.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'a> {
+    /// The text of `VM.toml`.
+    pub toml: &'a str,
+    /// Whether the VM shall have a backup; `None`: as it is wanted already.
+    pub protection: Option<ProtectionWord>,
+    /// The generation of the settings that were read before; `None`: whatever is there is replaced.
+    pub generation: Option<u64>,
+}
+
+/// Changes the settings of a VM.
+///
+/// # Errors
+/// They make no sense or are another VM's, somebody else has changed them, or there is no such VM.
+pub fn settings(
+    scene: &Scene,
+    name: &VmName,
+    wished: &Settings<'_>,
+    read_vm: fn(&str) -> Result<VmFacts, String>,
+    wisher: &Wisher,
+) -> Result<Change, Problem> {
+    // Settings that make no sense to this agent can be mended, so it need not have seen the VM.
+    let Some((_, before)) = scene.known.vm(name) else {
+        return Err(no_vm(scene, name));
+    };
+    let generation = before.value.generation;
+    if wished.generation.is_some_and(|read| read != generation) {
+        let detail = format!(
+            "somebody else has changed the settings of {name} meanwhile: they are of generation {generation} \
+             now; look at them and try again"
+        );
+        return Err(Problem::new("changed", detail));
+    }
+    let facts = read_vm(wished.toml).map_err(|why| Problem::new("bad-request", why))?;
+    if facts.name != *name {
+        let detail = format!(
+            "these are the settings of {}, and a VM keeps its name: {name}",
+            facts.name
+        );
+        return Err(Problem::new("bad-request", detail));
+    }
+    let mut spec = Spec {
+        toml: wished.toml.to_owned(),
+        ..before.value.clone()
+    };
+    if let Some(protection) = wished.protection.filter(|word| *word != spec.protection) {
+        spec.protection = protection;
+        spec.protection_asked = Some(wisher.asked(scene));
+    }
+    if spec == before.value {
+        return Ok(Change::already(format!("{name} is as you want it")));
+    }
+    if spec.toml != before.value.toml {
+        spec.generation += 1;
+    }
+    let (sentence, would) = said(scene, name, &before.value, &spec);
+    Ok(Change {
+        writes: vec![write(VmKey::Spec.of(name), &spec, after(Some(before)))],
+        sentence,
+        would,
+        ..Change::default()
+    })
+}
+
+/// What is changed, and when it takes effect, as it is said when it is done and before.
+fn said(scene: &Scene, name: &VmName, before: &Spec, now: &Spec) -> (String, String) {
+    let vm = scene.vms.get(name);
+    let runs = vm.is_some_and(|vm| vm.live.is_some() && vm.face.observed.is_some());
+    let keys = differing(&before.toml, &now.toml);
+    let wished = match now.protection {
+        ProtectionWord::On => "it is to have a backup from now on",
+        ProtectionWord::Suspended => "it is to have no backup for now",
+        ProtectionWord::Off => "it is to have no backup from now on",
+    };
+    let protection = Some(wished).filter(|_| before.protection != now.protection);
+    let (plural, list) = (keys.len() != 1, keys.join(", "));
+    let text = |done: &str| match (keys.is_empty(), before.toml == now.toml) {
+        (false, _) => format!("{list} of {name} {done} changed"),
+        (true, false) => format!("the text of the settings of {name} {done} changed, and none of them"),
+        (true, true) => format!("the wish for {name} {done} changed"),
+    };
+    let mut rest = String::new();
+    if !keys.is_empty() && runs {
+        let take = if plural { "take" } else { "takes" };
+        rest += &format!(", and {take} effect when it is started the next time");
+    }
+    if let Some(protection) = protection {
+        rest += &format!("; {protection}");
+    }
+    let is = if plural && !keys.is_empty() { "are" } else { "is" };
+    (text(is) + &rest, text("would be") + &rest)
+}
+
+/// The settings in which two texts differ, in the order of their names.
+fn differing(before: &str, now: &str) -> Vec<String> {
+    let table = |text: &str| text.parse::<toml::Table>().unwrap_or_default();
+    let (before, now) = (table(before), table(now));
+    let mut keys: Vec<String> = before.keys().chain(now.keys()).cloned().collect();
+    keys.sort();
+    keys.dedup();
+    keys.retain(|key| before.get(key) != now.get(key));
+    keys
 }
 
 /// Deletes a VM: its settings and what is known of it. Disks stay.
@@ -100,6 +212,7 @@ pub fn delete(scene: &Scene, name: &VmName) -> Result<Change, Problem> {
     Ok(Change {
         writes: writes.into_iter().flatten().collect(),
         sentence: format!("{name} is deleted; its disks are as they were"),
+        would: format!("{name} would be deleted; its disks would be as they are"),
         ..Change::default()
     })
 }

@@ -49,14 +49,28 @@ pub fn power(
             } else {
                 "is paused"
             };
+            let would = match wanted {
+                PowerWord::On => format!("{name} would run on"),
+                PowerWord::Paused | PowerWord::Off => format!("{name} would be paused"),
+            };
             return Ok(Change {
                 writes: vec![write(VmKey::Spec.of(name), &spec, after(Some(before)))],
                 sentence: format!("{name} {word}"),
+                would,
                 ..Change::default()
             });
         }
     };
-    with_operation(scene, name, vm, Some((before, spec)), kind, wisher)
+    let host = (kind == KindRecord::Start).then(|| spec.home.clone()).flatten();
+    let change = with_operation(scene, name, vm, Some((before, spec)), kind, wisher)?;
+    Ok(match host {
+        Some(host) if !change.already => Change {
+            would: format!("{name} would be started on {host}"),
+            host: Some(plan::HostName::new(host)),
+            ..change
+        },
+        _ => change,
+    })
 }
 
 /// Is the guest as is wanted already, so that nothing is to be done?
@@ -162,9 +176,13 @@ pub fn protection(
     };
     let kind = match wanted {
         ProtectionWord::On => KindRecord::Protect {
-            to: to.map(|to| to.as_str().to_owned()),
+            to: to.as_ref().map(|to| to.as_str().to_owned()),
         },
         ProtectionWord::Suspended | ProtectionWord::Off => KindRecord::Unprotect,
     };
-    with_operation(scene, name, vm, Some((before, spec)), kind, wisher)
+    let change = with_operation(scene, name, vm, Some((before, spec)), kind, wisher)?;
+    Ok(match wanted {
+        ProtectionWord::On if vm.member().is_none() => change.with_backup_on(vm, to.as_ref()),
+        _ => change,
+    })
 }

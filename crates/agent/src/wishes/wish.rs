@@ -5,6 +5,7 @@ use plan::HostName;
 use serde::Serialize;
 use store::{Expected, Key};
 
+use crate::api::types::VerdictObject;
 use crate::keeper::Write;
 use crate::known::Record;
 use crate::limits::COMMENT_BYTES_MAX;
@@ -32,17 +33,48 @@ pub struct Change {
     pub operation: Option<OperationRecord>,
     /// What is changed, or was so already, as a sentence.
     pub sentence: String,
+    /// What would be changed, as a sentence, for whoever only wants to know.
+    pub would: String,
     /// Was it so already?
     pub already: bool,
+    /// The host that is chosen for it; `None`: it needs none, or none is there.
+    pub host: Option<HostName>,
+    /// How hosts are judged for it, where it needs one.
+    pub verdicts: Vec<VerdictObject>,
 }
 
 impl Change {
     /// It is so already.
     pub(super) fn already(sentence: String) -> Change {
         Change {
+            would: sentence.clone(),
             sentence,
             already: true,
             ..Change::default()
+        }
+    }
+
+    /// The same, for which a host must be found that takes a backup of the VM. `to`: the one that is meant.
+    pub(super) fn with_backup_on(self, vm: &SceneVm, to: Option<&HostName>) -> Change {
+        if self.already {
+            return self;
+        }
+        let mut verdicts = VerdictObject::all(&vm.placement);
+        verdicts.retain(|verdict| to.is_none_or(|to| to.as_str() == verdict.host));
+        let would_do = |host: &&HostName| {
+            let mut verdicts = verdicts.iter();
+            verdicts.any(|verdict| verdict.fits && verdict.host == host.as_str())
+        };
+        let host = to.or(vm.placement.best()).filter(would_do).cloned();
+        let would = match &host {
+            Some(host) => format!("{}; {host} would take the backup", self.would),
+            None => format!("{}; no host can take the backup at present", self.would),
+        };
+        Change {
+            host,
+            verdicts,
+            would,
+            ..self
         }
     }
 }
@@ -101,14 +133,20 @@ pub fn find<'a>(scene: &'a Scene, vm: &VmName) -> Result<(&'a SceneVm, &'a Recor
         let detail = format!("the settings of {vm} make no sense to this agent: {why}");
         return Err(Problem::new("not-now", detail));
     }
-    let names = scene.vms.keys().map(VmName::as_str);
+    Err(no_vm(scene, vm))
+}
+
+/// That there is no VM of this name; the nearest one is said.
+#[must_use]
+pub fn no_vm(scene: &Scene, vm: &VmName) -> Problem {
+    let names = scene.known.vms.keys().map(VmName::as_str);
     let nearest = names.min_by_key(|name| distance(name, vm.as_str()));
     let nearest = nearest.filter(|name| distance(name, vm.as_str()) <= 2);
     let hint = match nearest {
         Some(name) => format!("; there is {name}"),
         None => "; `lockstep status` lists those that there are".into(),
     };
-    Err(Problem::new("no-vm", format!("there is no VM called {vm}{hint}")))
+    Problem::new("no-vm", format!("there is no VM called {vm}{hint}"))
 }
 
 /// Why a VM that the store has is in no scene.
@@ -189,9 +227,8 @@ pub(super) fn with_operation(
     if let Some(operation) = under_way.filter(|operation| operation.kind == kind) {
         return Ok(Change {
             writes,
-            sentence: format!("`{word}` of {name} is under way already"),
             operation: Some(operation),
-            already: true,
+            ..Change::already(format!("`{word}` of {name} is under way already"))
         });
     }
     let operation = wisher.operation(scene, name, kind);
@@ -200,8 +237,9 @@ pub(super) fn with_operation(
     Ok(Change {
         writes,
         sentence: format!("`{word}` of {name} has begun"),
+        would: format!("`{word}` of {name} would begin"),
         operation: Some(operation),
-        already: false,
+        ..Change::default()
     })
 }
 

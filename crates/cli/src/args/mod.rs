@@ -10,6 +10,7 @@ mod demo;
 mod gateway;
 mod machine;
 mod process;
+mod settings;
 mod site;
 mod verbs;
 
@@ -23,9 +24,10 @@ pub use agent::{AgentCommand, AgentRunArgs, DoctorArgs, InitArgs, JoinArgs, Plac
 pub use gateway::GatewayArgs;
 pub use machine::{Engine, EngineArgs, PanicPolicy, SlowArgs, SlowPolicy, VmArgs};
 pub use process::{EventsArgs, OriginArgs, ProfileArgs, SandboxArgs};
+pub use settings::{EditArgs, SetArgs};
 pub use site::{
     CancelArgs, CheckArgs, CreateArgs, DeleteArgs, DrainArgs, HostArgs, JsonArgs, MoveArgs, Patience,
-    StartVmArgs, WaitArgs, Wanted,
+    StartVmArgs, TrialArgs, WaitArgs, Wanted,
 };
 pub use verbs::{
     BackupOfArgs, EventsOfArgs, NameArgs, OrderArgs, ProtectArgs, ProtectionCommand, ReleaseArgs,
@@ -170,6 +172,15 @@ pub enum Command {
     ///
     /// The VM is known on every host of the site from now on. It is off until `lockstep start`.
     Create(CreateArgs),
+    /// Change settings of a VM of the site
+    ///
+    /// They take effect when the VM is started the next time, but for `protect`. The rest of its settings
+    /// stays as it was written, with comments.
+    Set(SetArgs),
+    /// Change the settings of a VM of the site in an editor
+    ///
+    /// The editor is that of VISUAL or EDITOR. A text that makes no sense is refused and kept in a file.
+    Edit(EditArgs),
     /// Have a VM be none of the site's any more; its disks stay
     Delete(DeleteArgs),
     /// Start a VM of the site, which is protected as soon as it runs

@@ -30,6 +30,16 @@ impl Patience {
     }
 }
 
+/// Whether a change is only judged.
+#[derive(Args, Clone, Copy, Default)]
+pub struct TrialArgs {
+    /// Say what would be done, or why it is refused, and change nothing
+    ///
+    /// This needs an agent that looks after the VM. Where a host must be found, each is judged.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
 /// Why something is wished.
 #[derive(Args)]
 pub struct CommentArgs {
@@ -51,6 +61,8 @@ pub struct CreateArgs {
     pub unprotected: bool,
     #[command(flatten)]
     pub comment: CommentArgs,
+    #[command(flatten)]
+    pub trial: TrialArgs,
 }
 
 #[derive(Args)]
@@ -61,6 +73,8 @@ pub struct DeleteArgs {
     /// Do not ask for the VM's name; needed without a terminal
     #[arg(long)]
     pub yes: bool,
+    #[command(flatten)]
+    pub trial: TrialArgs,
 }
 
 #[derive(Args)]
@@ -78,6 +92,8 @@ pub struct StartVmArgs {
     pub comment: CommentArgs,
     #[command(flatten)]
     pub patience: Patience,
+    #[command(flatten)]
+    pub trial: TrialArgs,
 }
 
 #[derive(Args)]
@@ -90,6 +106,8 @@ pub struct MoveArgs {
     pub to: String,
     #[command(flatten)]
     pub patience: Patience,
+    #[command(flatten)]
+    pub trial: TrialArgs,
 }
 
 #[derive(Args)]
@@ -100,12 +118,16 @@ pub struct DrainArgs {
     pub comment: CommentArgs,
     #[command(flatten)]
     pub patience: Patience,
+    #[command(flatten)]
+    pub trial: TrialArgs,
 }
 
 #[derive(Args)]
 pub struct HostArgs {
     /// Name of the host
     pub host: String,
+    #[command(flatten)]
+    pub trial: TrialArgs,
 }
 
 #[derive(Args)]
@@ -132,6 +154,8 @@ pub struct JsonArgs {
 pub struct CancelArgs {
     /// Number of the operation
     pub id: String,
+    #[command(flatten)]
+    pub trial: TrialArgs,
 }
 
 #[derive(Args)]

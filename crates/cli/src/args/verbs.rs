@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use replica::VmName;
 
-use super::site::Patience;
+use super::site::{Patience, TrialArgs};
 use crate::values;
 
 #[derive(Args)]
@@ -19,6 +19,12 @@ pub struct StatusArgs {
     /// Print one line of JSON for each process
     #[arg(long)]
     pub json: bool,
+    /// Go on and show each change, until Ctrl-C; needs an agent
+    ///
+    /// On a terminal the table is drawn anew in its place. Elsewhere each change of a VM is a line, with
+    /// `--json` an object. An agent that does not answer is called again.
+    #[arg(long, short)]
+    pub watch: bool,
 }
 
 #[derive(Args)]
@@ -45,6 +51,8 @@ pub struct BackupOfArgs {
     /// Wait at most so long, such as 90s or 10m; what was begun goes on
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = control::patience)]
     pub timeout: Duration,
+    #[command(flatten)]
+    pub trial: TrialArgs,
 }
 
 impl BackupOfArgs {
@@ -76,6 +84,8 @@ pub struct NameArgs {
     /// Name of the VM
     #[arg(value_parser = values::value(values::name))]
     pub name: VmName,
+    #[command(flatten)]
+    pub trial: TrialArgs,
 }
 
 #[derive(Args)]
@@ -94,6 +104,8 @@ pub struct StopArgs {
     /// Wait at most so long until the VM is off, such as 90s or 10m; what was begun goes on
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = control::patience)]
     pub timeout: Duration,
+    #[command(flatten)]
+    pub trial: TrialArgs,
 }
 
 #[derive(Args)]
@@ -104,6 +116,8 @@ pub struct OrderArgs {
     /// Do not ask for the VM's name; needed without a terminal
     #[arg(long)]
     pub yes: bool,
+    #[command(flatten)]
+    pub trial: TrialArgs,
 }
 
 #[derive(Args)]

@@ -2,12 +2,18 @@
 //! wait for what they have begun, and what they print. A VM that no agent looks after is asked itself
 //! (`vm_verbs`).
 
+mod changes;
 mod client;
+mod settings;
 mod text;
 mod verbs;
+mod waiting;
+mod watch;
 
 pub use client::{Site, named_socket};
+pub use settings::{edit, set};
 pub use verbs::{
     cancel, check, create, delete, drain, events, hosts, move_vm, operations, power, protection, start,
     status, stop, swap, undrain, wait,
 };
+pub use watch::watch;

@@ -20,6 +20,27 @@ fn state(vm: &VmObject, utf8: bool) -> String {
     format!("{} {}{mark}", control::sign(word, utf8), word.as_str())
 }
 
+/// How a VM is, in the cells of a line: its name, its guest, its protection, both hosts, and why it is so.
+#[must_use]
+pub fn cells(vm: &VmObject) -> [String; 6] {
+    let host = |replica: &Option<agent::types::ReplicaObject>| {
+        or_dash(replica.as_ref().map(|replica| replica.host.clone()))
+    };
+    let reasons = vm
+        .protection
+        .reasons
+        .iter()
+        .map(|reason| reason.sentence.as_str());
+    [
+        vm.name.clone(),
+        vm.guest.as_str().to_owned(),
+        vm.protection.state.as_str().to_owned(),
+        host(&vm.primary),
+        host(&vm.backup),
+        reasons.collect::<Vec<_>>().join("; "),
+    ]
+}
+
 /// The first line of every table: how the site itself is.
 #[must_use]
 pub fn site(site: &SiteObject) -> String {

@@ -14,11 +14,16 @@ use replica::VmName;
 use report::StateWord;
 use serde_json::json;
 
-use super::client::{Site, Waited};
+use super::changes::Changes;
+use super::client::Site;
 use super::text;
-use crate::args::{CheckArgs, CreateArgs, DrainArgs, MoveArgs, Patience, StartVmArgs, WaitArgs, Wanted};
+use super::waiting::Waited;
+use crate::args::{
+    CheckArgs, CreateArgs, DrainArgs, MoveArgs, Patience, StartVmArgs, TrialArgs, WaitArgs, Wanted,
+};
 use crate::usage;
 use crate::vm_file::VmFile;
+use membership::asking::AskError;
 use terminal::Screen;
 
 /// Exit code: not all is as it is wanted.
@@ -27,6 +32,8 @@ const NOT_AS_WANTED: u8 = 3;
 const TIME_IS_OVER: u8 = 124;
 /// Exit code: the user has ended the waiting, and what was begun goes on.
 const STOPPED: u8 = 130;
+/// A look at whether an agent that says nothing has gone.
+const EVENT_PATIENCE: Duration = Duration::from_secs(5);
 /// A VM that stands or runs again does so soon after the wish.
 const SOON: Duration = Duration::from_secs(20);
 
@@ -72,9 +79,17 @@ pub fn hosts(json: bool) -> Result<ExitCode> {
     Ok(ExitCode::from(if is_well { 0 } else { NOT_AS_WANTED }))
 }
 
+/// Tells what was changed, or would be, and by which hosts.
+pub fn tell_change(change: &ChangeObject) {
+    say!("{}", change.sentence);
+    if !change.hosts.is_empty() {
+        say!("{}", text::verdicts(&change.hosts).trim_end());
+    }
+}
+
 /// Makes a VM one of the site's, or changes its settings.
 pub fn create(args: &CreateArgs) -> Result<ExitCode> {
-    let site = Site::needed()?;
+    let site = Site::needed()?.trial(args.trial.dry_run);
     let toml = VmFile::whole_text(&args.file)?;
     let protection = if args.unprotected {
         ProtectionWord::Off
@@ -83,21 +98,21 @@ pub fn create(args: &CreateArgs) -> Result<ExitCode> {
     };
     let body = json!({ "toml": toml, "protection": protection, "comment": args.comment.comment });
     let change = site.change("POST", "/v1/vms", &body)?;
-    say!("{}", change.sentence);
+    tell_change(&change);
     Ok(ExitCode::SUCCESS)
 }
 
 /// Has a VM be none of the site's any more.
-pub fn delete(name: &VmName) -> Result<ExitCode> {
-    let site = Site::needed()?;
+pub fn delete(name: &VmName, trial: TrialArgs) -> Result<ExitCode> {
+    let site = Site::needed()?.trial(trial.dry_run);
     let change = site.change("DELETE", &format!("/v1/vms/{name}"), &json!({}))?;
-    say!("{}", change.sentence);
+    tell_change(&change);
     Ok(ExitCode::SUCCESS)
 }
 
 /// Starts a VM.
 pub fn start(args: &StartVmArgs) -> Result<ExitCode> {
-    let site = Site::needed()?;
+    let site = Site::needed()?.trial(args.trial.dry_run);
     let name = &args.name;
     let body = json!({ "wanted": PowerWord::On, "on": args.on, "comment": args.comment.comment });
     let change = site.change("PUT", &format!("/v1/vms/{name}/power"), &body)?;
@@ -106,7 +121,7 @@ pub fn start(args: &StartVmArgs) -> Result<ExitCode> {
         format!("{} runs on {host}", vm.name)
     })?;
     match args.wait_for {
-        Some(Wanted::Protected) if code == 0 && !args.patience.no_wait => {
+        Some(Wanted::Protected) if code == 0 && !args.patience.no_wait && !change.dry_run => {
             await_state(&site, name, Wanted::Protected, args.patience.timeout)
         }
         _ => Ok(ExitCode::from(code)),
@@ -132,11 +147,15 @@ pub fn stop(site: &Site, name: &VmName, hard: bool, timeout: Duration) -> Result
 pub fn power(site: &Site, name: &VmName, wanted: PowerWord) -> Result<ExitCode> {
     let body = json!({ "wanted": wanted });
     let change = site.change("PUT", &format!("/v1/vms/{name}/power"), &body)?;
+    if change.dry_run {
+        tell_change(&change);
+        return Ok(ExitCode::SUCCESS);
+    }
     let is_paused = |vm: &VmObject| vm.protection.flags.contains(&report::FlagWord::Paused);
     let is_so = |vm: &VmObject| is_paused(vm) == (wanted == PowerWord::Paused);
     match site.await_vm(name, SOON, &is_so)? {
         Some((true, _)) => {
-            say!("{}", change.sentence);
+            tell_change(&change);
             Ok(ExitCode::SUCCESS)
         }
         Some((false, vm)) => {
@@ -173,7 +192,7 @@ pub fn swap(
     to: Option<&str>,
     patience: &Patience,
 ) -> Result<ExitCode> {
-    let body = json!({ "to": to });
+    let body = to.map_or_else(|| json!({}), |to| json!({ "to": to }));
     let change = site.change("POST", &format!("/v1/vms/{name}/{verb}"), &body)?;
     let code = finish(site, &change, patience, |vm| match verb {
         "reset" => format!("{} is reset", vm.name),
@@ -184,17 +203,17 @@ pub fn swap(
 
 /// Moves a VM to another host.
 pub fn move_vm(args: &MoveArgs) -> Result<ExitCode> {
-    let site = Site::needed()?;
+    let site = Site::needed()?.trial(args.trial.dry_run);
     swap(&site, &args.name, "move", Some(&args.to), &args.patience)
 }
 
 /// Has a host emptied, and waits until it is.
 pub fn drain(args: &DrainArgs) -> Result<ExitCode> {
-    let site = Site::needed()?;
+    let site = Site::needed()?.trial(args.trial.dry_run);
     let body = json!({ "wanted": true, "comment": args.comment.comment });
     let change = site.change("PUT", &format!("/v1/hosts/{}/drain", args.host), &body)?;
-    if args.patience.no_wait {
-        say!("{}", change.sentence);
+    if args.patience.no_wait || change.dry_run {
+        tell_change(&change);
         return Ok(ExitCode::SUCCESS);
     }
     let began = std::time::Instant::now();
@@ -231,14 +250,14 @@ pub fn drain(args: &DrainArgs) -> Result<ExitCode> {
 }
 
 /// Lets a host take VMs again.
-pub fn undrain(host: &str) -> Result<ExitCode> {
-    let site = Site::needed()?;
+pub fn undrain(host: &str, trial: TrialArgs) -> Result<ExitCode> {
+    let site = Site::needed()?.trial(trial.dry_run);
     let change = site.change(
         "PUT",
         &format!("/v1/hosts/{host}/drain"),
         &json!({ "wanted": false }),
     )?;
-    say!("{}", change.sentence);
+    tell_change(&change);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -274,31 +293,74 @@ pub fn operations(json: bool) -> Result<ExitCode> {
 /// Prints what has happened on all hosts of the site, to this VM or to any, one JSON object a line; and with
 /// `follow` what happens, until a signal.
 pub fn events(site: &Site, name: Option<&VmName>, follow: bool) -> Result<()> {
-    let vm = name.map_or(String::new(), |name| format!("&vm={name}"));
     let mut told: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    if !follow {
+        return print_events(site, name, &mut told);
+    }
+    let mut changes = Changes::of(site, "event");
+    let mut is_away = false;
     loop {
-        let all: Vec<Happened> = site.get(&format!("/v1/events?site=true{vm}"))?;
-        for happened in all {
-            let (number, time) = (happened.number, happened.at_wall_ns);
-            let last = told.entry(happened.host.clone()).or_default();
-            // Numbers begin anew with each agent.
-            if number > last.0 || time > last.1 {
-                *last = (number, time.max(last.1));
-                say!("{}", serde_json::to_string(&happened)?);
+        let next = changes.next(EVENT_PATIENCE);
+        if std::mem::take(&mut is_away) && next.is_ok() {
+            tell!("lockstep: the agent answers again");
+        }
+        match next {
+            Ok(Some(next)) if next.event == "event" => {
+                let happened = serde_json::from_str(&next.data).map_err(AskError::Unknown)?;
+                print_event(&happened, name, &mut told)?;
             }
+            // What has happened before, or was missed, is asked for.
+            Ok(Some(next)) if next.event == "snapshot" => {
+                if let Err(error) = print_events(site, name, &mut told) {
+                    tell!("lockstep: {error:#}; it is called again and again");
+                    is_away = true;
+                    changes = Changes::of(site, "event");
+                    changes.pause();
+                }
+            }
+            Ok(_) => {}
+            Err(AskError::Call(error)) => {
+                if !is_away {
+                    tell!("lockstep: {error}; it is called again and again");
+                }
+                is_away = true;
+                changes.pause();
+            }
+            Err(refused) => return Err(refused.into()),
         }
-        if !follow {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_secs(1));
     }
 }
 
+/// Prints what has happened on all hosts and was not printed yet. `told`: number and time of what was printed
+/// last of each host.
+fn print_events(site: &Site, name: Option<&VmName>, told: &mut BTreeMap<String, (u64, u64)>) -> Result<()> {
+    let vm = name.map_or(String::new(), |name| format!("&vm={name}"));
+    let all: Vec<Happened> = site.get(&format!("/v1/events?site=true{vm}"))?;
+    all.iter()
+        .try_for_each(|happened| print_event(happened, name, told))
+}
+
+fn print_event(
+    happened: &Happened,
+    name: Option<&VmName>,
+    told: &mut BTreeMap<String, (u64, u64)>,
+) -> Result<()> {
+    let is_meant = name.is_none_or(|name| happened.vm.as_deref() == Some(name.as_str()));
+    let (number, time) = (happened.number, happened.at_wall_ns);
+    let last = told.entry(happened.host.clone()).or_default();
+    // Numbers begin anew with each agent.
+    if is_meant && (number > last.0 || time > last.1) {
+        *last = (number, time.max(last.1));
+        say!("{}", serde_json::to_string(happened)?);
+    }
+    Ok(())
+}
+
 /// Ends an operation.
-pub fn cancel(id: &str) -> Result<ExitCode> {
-    let site = Site::needed()?;
+pub fn cancel(id: &str, trial: TrialArgs) -> Result<ExitCode> {
+    let site = Site::needed()?.trial(trial.dry_run);
     let change = site.change("DELETE", &format!("/v1/operations/{id}"), &json!({}))?;
-    say!("{}", change.sentence);
+    tell_change(&change);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -352,7 +414,7 @@ fn finish(
     done: impl Fn(&VmObject) -> String,
 ) -> Result<u8> {
     let Some(operation) = &change.operation else {
-        say!("{}", change.sentence);
+        tell_change(change);
         return Ok(0);
     };
     let (id, word) = (&operation.id, &operation.kind);

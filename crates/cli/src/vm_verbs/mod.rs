@@ -18,6 +18,7 @@ use replica::VmName;
 
 use crate::args::{
     BackupOfArgs, EventsOfArgs, NameArgs, OrderArgs, ProtectArgs, ProtectionCommand, StatusArgs, StopArgs,
+    TrialArgs,
 };
 use crate::args::{DeleteArgs, Patience};
 use crate::site::{self, Site};
@@ -55,6 +56,9 @@ pub fn confirm(command: &str, vm: &VmName, yes: bool, warning: &str) -> Result<(
 /// Prints how a VM is, or all.
 pub fn status(args: &StatusArgs) -> Result<ExitCode> {
     let name = args.name.as_ref();
+    if args.watch {
+        return site::watch(&Site::needed()?, name, args.json);
+    }
     let site = match name {
         Some(name) => Site::of(name)?,
         None => Site::here()?,
@@ -87,7 +91,7 @@ pub fn status(args: &StatusArgs) -> Result<ExitCode> {
 pub fn protect(args: &ProtectArgs) -> Result<ExitCode> {
     let name = &args.backup.name;
     let to = args.to.as_deref();
-    match site_of(name, to)? {
+    match site_of(&args.backup, to)? {
         Some(site) => site::protection(&site, name, ProtectionWord::On, to, &args.backup.patience()),
         None => make_backup(&args.backup, &Verb::Protect { to: address(to)? }),
     }
@@ -97,17 +101,27 @@ pub fn protect(args: &ProtectArgs) -> Result<ExitCode> {
 pub fn move_backup(args: &ProtectArgs) -> Result<ExitCode> {
     let name = &args.backup.name;
     let to = args.to.as_deref();
-    match site_of(name, to)? {
+    match site_of(&args.backup, to)? {
         Some(site) => site::swap(&site, name, "move-backup", to, &args.backup.patience()),
         None => make_backup(&args.backup, &Verb::MoveBackup { to: address(to)? }),
     }
 }
 
-/// The agent that looks after the VM, unless an address is meant, which only a process started by hand has.
-fn site_of(name: &VmName, to: Option<&str>) -> Result<Option<Site>> {
+/// The agent that looks after the VM, if one does. Only an agent can judge a change without making it.
+fn site_for(vm: &VmName, trial: TrialArgs) -> Result<Option<Site>> {
+    if trial.dry_run {
+        let site = Site::needed()?.trial(true);
+        site.vm(vm)?;
+        return Ok(Some(site));
+    }
+    Ok(Site::of(vm)?)
+}
+
+/// The same, unless an address is meant, which only a process started by hand has.
+fn site_of(args: &BackupOfArgs, to: Option<&str>) -> Result<Option<Site>> {
     match to {
-        Some(to) if to.contains(':') => Ok(None),
-        _ => Ok(Site::of(name)?),
+        Some(to) if to.contains(':') && !args.trial.dry_run => Ok(None),
+        _ => site_for(&args.name, args.trial),
     }
 }
 
@@ -129,15 +143,15 @@ pub fn delete(args: &DeleteArgs) -> Result<ExitCode> {
         "{} is forgotten by the site; its disks stay.\nTo delete it",
         args.name
     );
-    confirm("delete", &args.name, args.yes, &warning)?;
-    site::delete(&args.name)
+    confirm("delete", &args.name, args.yes || args.trial.dry_run, &warning)?;
+    site::delete(&args.name, args.trial)
 }
 
 /// Suspends the protection of a VM that runs, or resumes it.
 pub fn protection(command: &ProtectionCommand) -> Result<ExitCode> {
     match command {
         ProtectionCommand::Suspend(args) => dismiss("protection suspend", args, true),
-        ProtectionCommand::Resume(args) => match Site::of(&args.name)? {
+        ProtectionCommand::Resume(args) => match site_for(&args.name, args.trial)? {
             Some(site) => {
                 let patience = args.patience();
                 site::protection(&site, &args.name, ProtectionWord::On, None, &patience)
@@ -174,7 +188,7 @@ pub fn unprotect(args: &OrderArgs) -> Result<ExitCode> {
 /// Dismisses the backup. `suspended`: its host is remembered.
 fn dismiss(command: &str, args: &OrderArgs, suspended: bool) -> Result<ExitCode> {
     let vm = &args.name;
-    let site = Site::of(vm)?;
+    let site = site_for(vm, args.trial)?;
     if let Some(site) = &site {
         // What is wished can be wished back, and the VM's agent says so.
         let wanted = if suspended {
@@ -195,7 +209,7 @@ fn dismiss(command: &str, args: &OrderArgs, suspended: bool) -> Result<ExitCode>
 /// Has the guest of a VM stand, or with `paused` false run on.
 pub fn pause(args: &NameArgs, paused: bool) -> Result<ExitCode> {
     let vm = &args.name;
-    if let Some(site) = Site::of(vm)? {
+    if let Some(site) = site_for(vm, args.trial)? {
         let wanted = if paused { PowerWord::Paused } else { PowerWord::On };
         return site::power(&site, vm, wanted);
     }
@@ -207,7 +221,7 @@ pub fn pause(args: &NameArgs, paused: bool) -> Result<ExitCode> {
 /// Has the two sides of a VM change their roles.
 pub fn failover(args: &NameArgs) -> Result<ExitCode> {
     let vm = &args.name;
-    if let Some(site) = Site::of(vm)? {
+    if let Some(site) = site_for(vm, args.trial)? {
         return site::swap(&site, vm, "failover", None, &Patience::usual());
     }
     let process = control::process(&spec::local_directory(), vm)?;
@@ -218,14 +232,14 @@ pub fn failover(args: &NameArgs) -> Result<ExitCode> {
 /// Switches a VM off.
 pub fn stop(args: &StopArgs) -> Result<ExitCode> {
     let vm = &args.name;
-    let site = Site::of(vm)?;
+    let site = site_for(vm, args.trial)?;
     let process = || control::process(&spec::local_directory(), vm);
     if site.is_none() {
         process()?;
     }
     if args.hard {
         let warning = format!("{vm} is switched off without being asked.\nTo pull its plug");
-        confirm("stop --hard", vm, args.yes, &warning)?;
+        confirm("stop --hard", vm, args.yes || args.trial.dry_run, &warning)?;
     }
     if let Some(site) = site {
         return site::stop(&site, vm, args.hard, args.timeout);
@@ -243,13 +257,13 @@ pub fn stop(args: &StopArgs) -> Result<ExitCode> {
 /// Presses a VM's reset button.
 pub fn reset(args: &OrderArgs) -> Result<ExitCode> {
     let vm = &args.name;
-    let site = Site::of(vm)?;
+    let site = site_for(vm, args.trial)?;
     let process = || control::process(&spec::local_directory(), vm);
     if site.is_none() {
         process()?;
     }
     let warning = format!("{vm} boots anew without being asked.\nTo reset it");
-    confirm("reset", vm, args.yes, &warning)?;
+    confirm("reset", vm, args.yes || args.trial.dry_run, &warning)?;
     if let Some(site) = site {
         return site::swap(&site, vm, "reset", None, &Patience::usual());
     }

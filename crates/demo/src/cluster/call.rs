@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use agent::types::{ChangeObject, SiteObject, VmObject};
-use agent::{Agent, AskError};
+use membership::asking::{Agent, AskError};
 use serde_json::Value;
 
 use crate::pair::VM;
@@ -29,12 +29,12 @@ impl AgentCall {
 
     /// Has something changed of the demo's VM: `part` is what follows its path.
     pub fn change(&self, method: &str, part: &str, body: &Value) -> Result<ChangeObject, AskError> {
-        self.0.change(method, &path(part), body)
+        self.0.change(method, &path(part), body, None)
     }
 
     /// Creates the demo's VM.
     pub fn create(&self, body: &Value) -> Result<ChangeObject, AskError> {
-        self.0.change("POST", "/v1/vms", body)
+        self.0.change("POST", "/v1/vms", body, None)
     }
 }
 

@@ -134,6 +134,7 @@ impl Giver {
             path: path.to_owned(),
             body: Some(serde_json::to_vec(body).map_err(unknown)?),
             key: None,
+            generation: None,
         };
         let asked = self
             .runtime

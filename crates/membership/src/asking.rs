@@ -8,9 +8,8 @@ use hyper::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::types::ChangeObject;
-use membership::client::{Answer, CallError, Question, Where, ask};
-use membership::problem::Problem;
+use crate::client::{Answer, CallError, Question, Where, ask};
+use crate::problem::Problem;
 
 /// The agent has this long to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -73,6 +72,12 @@ impl Agent {
         self.to.place()
     }
 
+    /// Where it is called.
+    #[must_use]
+    pub fn to(&self) -> Where {
+        self.to.clone()
+    }
+
     /// Asks for an object.
     ///
     /// # Errors
@@ -94,23 +99,35 @@ impl Agent {
         read(ask(&self.to, &question, PATIENCE)?)
     }
 
-    /// Has something changed. The request has a number, so what asks it again does nothing twice.
+    /// Has something changed, if it has this generation; `None`: whichever it has. The request has a number,
+    /// so what asks it again does nothing twice.
     ///
     /// # Errors
     /// There is no answer within 20 s, or it is a refusal with its reasons.
-    pub fn change(&self, method: &str, path: &str, body: &impl Serialize) -> Result<ChangeObject, AskError> {
+    pub fn change<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        body: &impl Serialize,
+        generation: Option<u64>,
+    ) -> Result<T, AskError> {
         let question = Question {
             // Only methods that this program names come here.
             method: method.parse().unwrap_or_default(),
             path: path.to_owned(),
             body: Some(serde_json::to_vec(body).map_err(AskError::Unknown)?),
             key: Some(format!("{:032x}", os::entropy::random_u128())),
+            generation,
         };
         read(ask(&self.to, &question, PATIENCE)?)
     }
 }
 
-fn read<T: DeserializeOwned>(answer: Answer) -> Result<T, AskError> {
+/// What an answer says.
+///
+/// # Errors
+/// It is a problem, or of another version of this program.
+pub fn read<T: DeserializeOwned>(answer: Answer) -> Result<T, AskError> {
     if answer.is_good() {
         return serde_json::from_slice(&answer.body).map_err(AskError::Unknown);
     }
