@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::{Method, Request, header};
+use hyper::upgrade::Upgraded;
+use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -17,7 +18,10 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use crate::identity::server_name;
-use crate::limits::ANSWER_BYTES_MAX;
+use crate::limits::{ANSWER_BYTES_MAX, PASSAGE_PATIENCE};
+
+/// What a connection becomes that leads on to the process of a VM, as the header `Upgrade` says it.
+pub const PASSAGE: &str = "lockstep";
 
 /// Where an agent is called.
 #[derive(Clone, Debug)]
@@ -167,7 +171,7 @@ impl Connection {
         match handshake(TokioIo::new(stream)).await {
             Ok((sender, connection)) => {
                 // It ends with the sender, or with the agent.
-                tokio::spawn(connection);
+                tokio::spawn(connection.with_upgrades());
                 Ok(Connection {
                     sender,
                     place,
@@ -207,14 +211,36 @@ impl Connection {
         let request = request.body(body).map_err(|error| error.to_string())?;
         self.sender.ready().await.map_err(|error| error.to_string())?;
         let response = self.sender.send_request(request).await;
-        let response = response.map_err(|error| error.to_string())?;
-        let status = response.status().as_u16();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
-        let body = body.collect().await.map_err(|error| error.to_string())?;
-        Ok(Answer {
-            status,
-            body: body.to_bytes(),
-        })
+        read(response.map_err(|error| error.to_string())?).await
+    }
+
+    /// Asks that this connection become one that leads on to the process of a VM; else there is an answer
+    /// that says why it does not.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn lead_on(mut self, path: &str) -> Result<Result<Upgraded, Answer>, CallError> {
+        let request = Request::builder()
+            .uri(path)
+            .header(header::HOST, self.authority.as_str())
+            .header(header::CONNECTION, "upgrade")
+            .header(header::UPGRADE, PASSAGE)
+            .body(Full::default());
+        let asked = async {
+            let request = request.map_err(|error| error.to_string())?;
+            self.sender.ready().await.map_err(|error| error.to_string())?;
+            let response = self.sender.send_request(request).await;
+            let response = response.map_err(|error| error.to_string())?;
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                let upgraded = hyper::upgrade::on(response).await;
+                return upgraded.map(Ok).map_err(|error| error.to_string());
+            }
+            read(response).await.map(Err)
+        };
+        match tokio::time::timeout(PASSAGE_PATIENCE, asked).await {
+            Ok(answer) => answer.map_err(|reason| self.silent(reason)),
+            Err(_) => Err(self.silent(format!("for {} ms", PASSAGE_PATIENCE.as_millis()))),
+        }
     }
 
     fn silent(&self, reason: String) -> CallError {
@@ -223,6 +249,17 @@ impl Connection {
             reason,
         }
     }
+}
+
+/// Reads an answer to its end.
+async fn read(response: Response<Incoming>) -> Result<Answer, String> {
+    let status = response.status().as_u16();
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
+    let body = body.collect().await.map_err(|error| error.to_string())?;
+    Ok(Answer {
+        status,
+        body: body.to_bytes(),
+    })
 }
 
 /// Asks an agent one question from a thread that may wait.

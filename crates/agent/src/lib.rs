@@ -8,10 +8,10 @@
 //!
 //! Map, from below: `limits` has all bounds; `config` is the file; `identity` is how agents know each other;
 //! `records` is what stands in the store, `known` what was read of it, `keeper` the store itself; `processes`
-//! are those of this host; `facts` is what agents tell each other, `sight` makes of it what the planner looks
-//! at; `client` calls agents; `happenings` is what has happened; `mind` looks, decides and acts, and gives a
-//! `scene` of what it sees; `wishes` are the changes that people make; `api` answers them; `serve` is all of
-//! it together.
+//! are those of this host, and `killing` ends one of them for a test; `facts` is what agents tell each other,
+//! `sight` makes of it what the planner looks at; `client` calls agents; `passage` leads on to processes;
+//! `happenings` is what has happened; `mind` looks, decides and acts, and gives a `scene` of what it sees;
+//! `wishes` are the changes that people make; `api` answers them; `serve` is all of it together.
 #![forbid(unsafe_code)]
 
 mod api;
@@ -21,9 +21,11 @@ mod facts;
 mod happenings;
 mod identity;
 mod keeper;
+mod killing;
 mod known;
 pub mod limits;
 mod mind;
+mod passage;
 mod processes;
 mod records;
 mod scene;

@@ -32,6 +32,8 @@ pub const ARBITER_SILENT: Span = Span::from_ms(15_000);
 pub const OWNERSHIP_AGE: Span = Span::from_ms(2_000);
 /// A change that the mind has asked for has this long to be made and seen before it asks again.
 pub const WRITE_PATIENCE: Span = Span::from_ms(5_000);
+/// A process that is to be killed for a test has this long to be seen dead before that is tried again.
+pub const KILL_PATIENCE: Span = Span::from_ms(8_000);
 /// An operation's progress is written down at most this often.
 pub const PROGRESS_EVERY: Span = Span::from_ms(20_000);
 /// The body of a request may have so many bytes: a VM's settings.
@@ -40,6 +42,14 @@ pub const REQUEST_BYTES_MAX: usize = 256 << 10;
 pub const ANSWER_BYTES_MAX: usize = 4 << 20;
 /// Connections to the agent at once; further ones wait.
 pub const CONNECTIONS_MAX: usize = 256;
+/// Connections that lead through this agent to VMs' processes, at once; one more is refused.
+pub const PASSAGES_MAX: usize = 32;
+/// Another agent has this long to open such a connection.
+pub const PASSAGE_PATIENCE: Duration = Duration::from_secs(8);
+/// Bytes that such a connection holds in each direction.
+pub const PASSAGE_BYTES: usize = 64 << 10;
+/// The site's arbiter has this long for what a person asks of it.
+pub const RELEASE_PATIENCE: Duration = Duration::from_secs(15);
 /// Happenings of a host's VMs that are kept for whoever asks.
 pub const EVENTS_KEPT: usize = 4_096;
 /// Bytes of a comment that somebody gives.

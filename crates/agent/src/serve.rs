@@ -95,7 +95,7 @@ pub fn serve(config: &Config, program: Program, ready: &mut dyn FnMut(&Path)) ->
     let (ask, asked) = watch::channel(0);
     let tls = identity.client.clone();
     let (kept, running) = (happenings.clone(), processes.clone());
-    let desk = Desk::new(seen, ask, keeper.clone(), running, kept, tls, &program);
+    let desk = Desk::new(seen, ask, keeper.clone(), running, kept, tls, (config, &program));
     let mind = Mind::new(Parts {
         config: config.clone(),
         program,
@@ -253,7 +253,8 @@ where
 {
     let service = TowerToHyperService::new(routes);
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = connection.await {
+    // A connection that becomes a passage is the passage's from then on.
+    if let Err(error) = connection.with_upgrades().await {
         tracing::debug!("a caller has hung up: {error}");
     }
 }

@@ -16,6 +16,7 @@ mod error;
 pub mod limits;
 mod local;
 mod record;
+pub mod release;
 pub mod start;
 mod test_and_set;
 

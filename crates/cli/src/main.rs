@@ -54,7 +54,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches};
 use control::VerbError;
 
-use args::{Cli, Command};
+use args::{Cli, Command, TestCommand};
 use site::SiteError;
 
 /// Whether the error is that our reader has gone, so that there is nobody to tell.
@@ -168,6 +168,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Operations(args) => return site::operations(args.json),
         Command::Cancel(args) => return site::cancel(&args.id),
         Command::Wait(args) => return site::wait(&args),
+        Command::Test(TestCommand::Failover(args)) => return site::test(&args, true),
+        Command::Test(TestCommand::Backup(args)) => return site::test(&args, false),
         Command::Status(args) => return vm_verbs::status(&args),
         Command::Protect(args) => return vm_verbs::protect(&args),
         Command::MoveBackup(args) => return vm_verbs::move_backup(&args),
@@ -180,7 +182,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Reset(args) => return vm_verbs::reset(&args),
         Command::Snapshot(args) => return vm_verbs::snapshot(&args),
         Command::Events(args) => vm_verbs::events(&args)?,
-        Command::Release(args) => release::run(&args)?,
+        Command::Release(args) => return release::run(&args),
         Command::Agent(command) => return agent::run(&command),
         Command::Gateway(args) => gateway::run(&args)?,
         Command::Image(command) => image::run(command)?,

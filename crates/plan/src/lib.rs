@@ -5,8 +5,8 @@
 //! Map, from below: `limits` has all bounds, `moment` the times that people see, `host` what is known of a
 //! host, `why` every reason and `sentences` its words, `backoff` what is remembered of failures, `placement`
 //! which host suits a VM, `health` when a VM is better off elsewhere, `operation` what somebody has begun,
-//! `vm` what is wanted and seen of a VM. `decision` is what comes out; `obtain`, `swap`, `draining`, `start`
-//! and `course` are its rules, `planner` is their head, `face` what is shown.
+//! `vm` what is wanted and seen of a VM. `decision` is what comes out; `obtain`, `swap`, `draining`, `start`,
+//! `killing` and `course` are its rules, `planner` is their head, `face` what is shown.
 //!
 //! Nothing here reads a clock or a file, waits, or draws a random number: what goes in decides what comes
 //! out.
@@ -19,6 +19,7 @@ mod draining;
 mod face;
 mod health;
 mod host;
+mod killing;
 pub mod limits;
 mod moment;
 mod obtain;

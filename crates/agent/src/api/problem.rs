@@ -42,6 +42,12 @@ const CODES: &[(&str, u16, &str)] = &[
     ("busy", 409, "Something else is under way"),
     ("not-now", 409, "The VM is in no state for that"),
     (
+        "no-spare-host",
+        409,
+        "No host is left that could take a new backup",
+    ),
+    ("decided", 409, "It is decided and cannot be cancelled any more"),
+    (
         "key-reused",
         422,
         "The request's number belongs to another request",
@@ -51,6 +57,8 @@ const CODES: &[(&str, u16, &str)] = &[
     ("changed", 412, "Somebody else has changed it meanwhile"),
     ("bug", 500, "The agent has met what it cannot explain"),
     ("directory-away", 503, "The site's directory does not answer"),
+    ("arbiter-away", 503, "The site's arbiter does not answer"),
+    ("agent-away", 503, "Another host's agent does not answer"),
 ];
 
 impl Problem {

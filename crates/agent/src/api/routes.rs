@@ -7,11 +7,13 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Extension, Json, Router};
-use messages::vm_name::VmName;
 use serde::Deserialize;
 
 use super::desk::{Caller, Desk};
+use super::passages::{lines, snapshot};
 use super::problem::{self, Problem};
+use super::release::release;
+use super::request::{needed, vm_name};
 use super::reservation::reserve;
 use super::types::{ChangeObject, HostObject, OperationObject, SiteObject, VerdictObject, VmObject};
 use crate::happenings::Happened;
@@ -34,7 +36,12 @@ pub fn router(desk: Desk) -> Router {
         .route("/{vm}/failover", post(failover))
         .route("/{vm}/move", post(move_vm))
         .route("/{vm}/move-backup", post(move_backup))
-        .route("/{vm}/reset", post(reset));
+        .route("/{vm}/reset", post(reset))
+        .route("/{vm}/test-failover", post(test_failover))
+        .route("/{vm}/test-backup", post(test_backup))
+        .route("/{vm}/lines", get(lines))
+        .route("/{vm}/release", post(release))
+        .route("/{vm}/snapshot", get(snapshot));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/problems/{code}", get(explain))
@@ -188,10 +195,6 @@ fn all_operations(scene: &Scene) -> Vec<OperationObject> {
         .collect()
 }
 
-fn vm_name(name: &str) -> Result<VmName, Problem> {
-    VmName::new(name).map_err(|error| Problem::new("bad-request", error.to_string()))
-}
-
 /// What most changes say.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -200,6 +203,8 @@ struct Body {
     comment: String,
     /// The host that is meant.
     to: Option<String>,
+    /// Is a test made even if no third host could take a new backup?
+    anyway: bool,
 }
 
 /// The body of a request that need not have one.
@@ -209,12 +214,6 @@ fn body<T: Default>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> 
         Err(JsonRejection::MissingJsonContentType(_)) => Ok(T::default()),
         Err(error) => Err(Problem::new("bad-request", error.body_text())),
     }
-}
-
-/// The body of a request that must have one.
-fn needed<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
-    body.map(|Json(body)| body)
-        .map_err(|error| Problem::new("bad-request", error.body_text()))
 }
 
 /// Who calls, with the number of the request.
@@ -384,11 +383,11 @@ type DeedRequest = (
 
 async fn do_deed(
     (State(desk), Extension(caller), Path(name), headers, given): DeedRequest,
-    deed: impl Fn(Option<String>) -> Result<Deed, Problem>,
+    deed: impl Fn(Body) -> Result<Deed, Problem>,
 ) -> Result<Response, Problem> {
     let (given, name) = (body(given)?, vm_name(&name)?);
     let wisher = wisher(&caller, &headers, &given.comment)?;
-    let deed = deed(given.to)?;
+    let deed = deed(given)?;
     make(&desk, &wisher, |scene| wishes::deed(scene, &name, &deed, &wisher)).await
 }
 
@@ -398,15 +397,27 @@ async fn failover(request: DeedRequest) -> Result<Response, Problem> {
 
 async fn move_vm(request: DeedRequest) -> Result<Response, Problem> {
     let missing = || Problem::new("bad-request", "`to` says the host to which the VM is to be moved");
-    do_deed(request, |to| to.map(Deed::Move).ok_or_else(missing)).await
+    do_deed(request, |body| body.to.map(Deed::Move).ok_or_else(missing)).await
 }
 
 async fn move_backup(request: DeedRequest) -> Result<Response, Problem> {
-    do_deed(request, |to| Ok(Deed::MoveBackup(to))).await
+    do_deed(request, |body| Ok(Deed::MoveBackup(body.to))).await
 }
 
 async fn reset(request: DeedRequest) -> Result<Response, Problem> {
     do_deed(request, |_| Ok(Deed::Reset)).await
+}
+
+async fn test_failover(request: DeedRequest) -> Result<Response, Problem> {
+    test(request, true).await
+}
+
+async fn test_backup(request: DeedRequest) -> Result<Response, Problem> {
+    test(request, false).await
+}
+
+async fn test(request: DeedRequest, of_owner: bool) -> Result<Response, Problem> {
+    do_deed(request, |Body { anyway, .. }| Ok(Deed::Test { of_owner, anyway })).await
 }
 
 #[derive(Deserialize)]

@@ -65,6 +65,8 @@ impl Mind {
             Action::Dismiss => self.order(&name, Verb::Unprotect, None),
             Action::Stop { hard } => self.order(&name, Verb::Stop { hard: *hard }, None),
             Action::Reset => self.order(&name, Verb::Reset, None),
+            Action::Decide => self.decide_test(now, vm),
+            Action::Kill { epoch } => self.kill(now, vm, *epoch),
             Action::Pause => self.order(&name, Verb::Pause, None),
             Action::Resume => self.order(&name, Verb::Resume, None),
         }

@@ -25,7 +25,7 @@ pub use machine::{Engine, EngineArgs, PanicPolicy, SlowArgs, SlowPolicy, VmArgs}
 pub use process::{EventsArgs, OriginArgs, ProfileArgs, SandboxArgs};
 pub use site::{
     CancelArgs, CheckArgs, CreateArgs, DeleteArgs, DrainArgs, HostArgs, JsonArgs, MoveArgs, Patience,
-    StartVmArgs, WaitArgs, Wanted,
+    StartVmArgs, TestArgs, TestCommand, WaitArgs, Wanted,
 };
 pub use verbs::{
     BackupOfArgs, EventsOfArgs, NameArgs, OrderArgs, ProtectArgs, ProtectionCommand, ReleaseArgs,
@@ -157,8 +157,10 @@ pub enum Command {
     Reset(OrderArgs),
     /// Keep a VM's memory and devices in a file, while the guest runs
     ///
-    /// `lockstep run --from FILE` goes on from there, on any host. Disks are not in the file. The process
-    /// that is asked is this host's; a backup takes the snapshot as well, of its own copy of the guest.
+    /// `lockstep run --from FILE` goes on from there, on any host. Disks are not in the file. FILE is on the
+    /// host where the command is given, and its directory must have room. Of a VM that an agent looks after,
+    /// the process that runs the guest is asked, on whichever host. Without an agent it is this host's
+    /// process; a backup takes the snapshot as well, of its own copy of the guest.
     Snapshot(SnapshotArgs),
     /// Print what has happened to a VM, one JSON object a line
     ///
@@ -193,12 +195,17 @@ pub enum Command {
     Cancel(CancelArgs),
     /// Wait until a VM of the site is protected, runs, or is off
     Wait(WaitArgs),
+    /// Kill a half of a VM, to see that the VM goes on
+    #[command(subcommand)]
+    Test(TestCommand),
     /// Say that a VM surely runs no more, so that it can be started again
     ///
     /// A VM with an arbiter has a record there of the process that runs it, which that process closes at its
     /// end. A start on the same host sees that the process was killed, or that the host was started anew. Of
     /// another host nothing can be known, so a person must say that the VM runs there no more. If that is not
-    /// so, two copies of the VM run afterwards.
+    /// so, two copies of the VM run afterwards. It is refused if a process of the VM is seen to live, or if
+    /// the epoch is not its last one. Of a VM that an agent looks after, the record is at the site's arbiter,
+    /// and the command is given at any host.
     Release(ReleaseArgs),
     /// Run this host's agent, which looks after the VMs of a site, or make this host one of a site
     #[command(subcommand)]

@@ -133,6 +133,26 @@ impl Site {
         }
     }
 
+    /// Where the agent is called, for people.
+    pub(super) fn place(&self) -> String {
+        self.to.place()
+    }
+
+    /// Connects to the agent's socket.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub(super) fn connect(&self) -> Result<UnixStream, SiteError> {
+        let Where::Socket(socket) = &self.to else {
+            let (place, reason) = (self.place(), "it is not this host's".into());
+            return Err(SiteError::Call(CallError::Nobody { place, reason }));
+        };
+        UnixStream::connect(socket).map_err(|error| {
+            let (place, reason) = (self.place(), error.to_string());
+            SiteError::Call(CallError::Nobody { place, reason })
+        })
+    }
+
     /// How a VM is.
     pub fn vm(&self, vm: &VmName) -> Result<VmObject, SiteError> {
         self.get(&format!("/v1/vms/{vm}"))
@@ -146,6 +166,15 @@ impl Site {
     /// Asks for an object.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, SiteError> {
         read(ask(&self.to, &Question::get(path), PATIENCE)?)
+    }
+
+    /// Asks for lines of text.
+    pub fn text(&self, path: &str) -> Result<String, SiteError> {
+        let answer = ask(&self.to, &Question::get(path), PATIENCE)?;
+        if answer.is_good() {
+            return Ok(String::from_utf8_lossy(&answer.body).into_owned());
+        }
+        read(answer)
     }
 
     /// Has something changed. The request has a number, so what asks it again does nothing twice.

@@ -3,11 +3,15 @@
 //! (`vm_verbs`).
 
 mod client;
+mod passage;
+mod probe;
+mod testing;
 mod text;
 mod verbs;
 
 pub use client::{Site, SiteError};
+pub use testing::test;
 pub use verbs::{
-    cancel, check, create, delete, drain, events, hosts, move_vm, operations, power, protection, start,
-    status, stop, swap, undrain, wait,
+    cancel, check, create, delete, drain, events, hosts, move_vm, operations, power, protection, release,
+    start, status, stop, swap, undrain, wait,
 };

@@ -108,7 +108,7 @@ pub struct Live {
     dismissing_until: u64,
     swap: Option<(u64, bool, Cause)>,
     paused: bool,
-    epoch: u64,
+    pub epoch: u64,
 }
 
 pub struct SimVm {
@@ -818,6 +818,25 @@ impl World {
                 // An agent that dies before it has noted the answer gives the order again.
                 if self.dice.percent(50) {
                     self.vms[index].operation.as_mut().unwrap().is_confirmed = true;
+                }
+            }
+            Action::Decide => {
+                // An agent that dies before it has written that down decides again.
+                if self.dice.percent(50) {
+                    self.vms[index].operation.as_mut().unwrap().is_confirmed = true;
+                }
+            }
+            Action::Kill { epoch } => {
+                let vm = &self.vms[index];
+                assert!(vm.operation.as_ref().unwrap().is_confirmed, "it may be cancelled");
+                let live = vm.live.as_ref().unwrap();
+                assert_eq!(live.epoch, epoch, "a half of this epoch was killed already");
+                if live.host == host {
+                    self.owner_is_gone(index);
+                } else {
+                    assert_eq!(live.member, Some(host), "it is no half of the VM");
+                    self.lose_backup(index, Loss::Suspected(report::SuspicionWord::LinkLost));
+                    self.vms[index].live.as_mut().unwrap().epoch += 1;
                 }
             }
             Action::Pause | Action::Resume => {
