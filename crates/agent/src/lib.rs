@@ -7,11 +7,12 @@
 //! the processes what is so.
 //!
 //! Map, from below: `limits` has all bounds; `config` is the file; `identity` is how agents know each other;
-//! `records` is what stands in the store, `known` what was read of it, `keeper` the store itself; `processes`
-//! are those of this host, and `killing` ends one of them for a test; `facts` is what agents tell each other,
-//! `sight` makes of it what the planner looks at; `client` calls agents; `passage` leads on to processes;
-//! `happenings` is what has happened; `mind` looks, decides and acts, and gives a `scene` of what it sees;
-//! `wishes` are the changes that people make; `api` answers them; `serve` is all of it together.
+//! `releasing` closes a record of the arbiter; `records` is what stands in the store, `known` what was read
+//! of it, `keeper` the store itself; `processes` are those of this host, and `killing` ends one of them for a
+//! test; `facts` is what agents tell each other, `sight` makes of it what the planner looks at; `client`
+//! calls agents; `passage` leads on to processes; `happenings` is what has happened; `mind` looks, decides
+//! and acts, and gives a `scene` of what it sees; `wishes` are the changes that people make; `api` answers
+//! them; `serve` is all of it together.
 #![forbid(unsafe_code)]
 
 mod api;
@@ -28,6 +29,7 @@ mod mind;
 mod passage;
 mod processes;
 mod records;
+pub mod releasing;
 mod scene;
 mod serve;
 mod sight;

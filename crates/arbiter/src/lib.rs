@@ -16,7 +16,6 @@ mod error;
 pub mod limits;
 mod local;
 mod record;
-pub mod release;
 pub mod start;
 mod test_and_set;
 

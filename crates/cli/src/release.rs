@@ -8,8 +8,8 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
+use agent::releasing::{NotReleased, Releasable, releasable, release};
 use anyhow::{Result, anyhow};
-use arbiter::release::{NotReleased, Releasable, releasable, release};
 use arbiter::{DirectoryArbiter, Process};
 use control::VerbError;
 use os::identity;

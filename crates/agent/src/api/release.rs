@@ -1,7 +1,6 @@
 //! `release`: a person says that the owner of a VM's last epoch is surely off. The record is closed at the
 //! site's arbiter, by this agent, whichever host the VM ran on; nothing of that is an operation.
 
-use arbiter::release::{NotReleased, Releasable, releasable, release as close};
 use arbiter::{DirectoryArbiter, Process};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
@@ -15,6 +14,7 @@ use super::problem::Problem;
 use super::request::{needed, vm_name};
 use super::types::ChangeObject;
 use crate::limits::RELEASE_PATIENCE;
+use crate::releasing::{NotReleased, Releasable, releasable, release as close};
 use crate::scene::SceneVm;
 use crate::wishes;
 

@@ -5,7 +5,7 @@ use std::net::ToSocketAddrs;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use agent::types::{OperationState, VmObject};
+use agent::types::{OperationObject, OperationState, VmObject};
 use anyhow::{Context, Result, anyhow};
 use report::{Failover, Happening, History, Line};
 use serde::Serialize;
@@ -63,11 +63,7 @@ pub fn test(args: &TestArgs, of_owner: bool) -> Result<ExitCode> {
     let operation = change
         .operation
         .context("the agent has begun nothing, and does not say why")?;
-    if !args.json {
-        say!(
-            "killing the {what} of {name} on {host} (process {pid}): the real thing, as if its host had died"
-        );
-    }
+    announce(args, what, &host, pid);
     let began = Instant::now();
     let waited = site.await_end(&operation, args.timeout)?;
     let id = &operation.id;
@@ -85,11 +81,7 @@ pub fn test(args: &TestArgs, of_owner: bool) -> Result<ExitCode> {
     };
     let seen = probe.and_then(Probe::end);
     if ended.state != OperationState::Done {
-        tell!("lockstep: `{verb}` of {name} has failed");
-        for reason in &ended.reasons {
-            tell!("      {}", reason.sentence);
-        }
-        return Ok(ExitCode::FAILURE);
+        return Ok(failed(args, verb, &ended));
     }
     let after = site.fresh_vm(name)?;
     let lines = site.text(&format!("/v1/vms/{name}/lines"))?;
@@ -113,6 +105,25 @@ pub fn test(args: &TestArgs, of_owner: bool) -> Result<ExitCode> {
         false => say!("{}", text(&shown)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells what is killed.
+fn announce(args: &TestArgs, what: &str, host: &str, pid: u32) {
+    if !args.json {
+        let name = &args.name;
+        say!(
+            "killing the {what} of {name} on {host} (process {pid}): the real thing, as if its host had died"
+        );
+    }
+}
+
+/// Tells why a test has failed.
+fn failed(args: &TestArgs, verb: &str, ended: &OperationObject) -> ExitCode {
+    tell!("lockstep: `{verb}` of {} has failed", args.name);
+    for reason in &ended.reasons {
+        tell!("      {}", reason.sentence);
+    }
+    ExitCode::FAILURE
 }
 
 fn begin_probe(to: &str, line: Option<&str>) -> Result<Probe> {

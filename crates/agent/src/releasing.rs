@@ -2,9 +2,8 @@
 //! can be started again. Nothing is closed that can be seen to be wrong: an epoch that is not the last one,
 //! or whose process lives on this host.
 
-use replica::{Epoch, VmName};
-
-use crate::{Arbiter, ArbiterError, Closing, Record};
+use arbiter::{Arbiter, ArbiterError, Closing, Record};
+use messages::vm_name::VmName;
 
 /// An epoch that a person may release.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +42,7 @@ pub fn releasable(arbiter: &mut dyn Arbiter, vm: &VmName, epoch: u64) -> Result<
         let (vm, arbiter) = (vm.clone(), arbiter.flag());
         return Err(NotReleased::NoVm { vm, arbiter });
     };
-    if last.epoch != Epoch(epoch) {
+    if last.epoch.0 != epoch {
         let state = match &last.closed {
             Some(why) => format!("which is closed: {}", why.sentence()),
             None => format!("which runs {}", last.whereabouts()),
@@ -72,41 +71,4 @@ pub fn releasable(arbiter: &mut dyn Arbiter, vm: &VmName, epoch: u64) -> Result<
 pub fn release(arbiter: &mut dyn Arbiter, record: &Record, by: String) -> Result<(), ArbiterError> {
     let why = Closing::Released { by };
     arbiter.close(&record.vm, record.epoch, record.owner, &why)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{DirectoryArbiter, Process};
-    use replica::{Claim, ClaimKind, Verdict};
-
-    #[test]
-    fn only_the_last_epoch_is_released_and_only_once() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut process = Process::here(None);
-        process.boot = "another boot".into();
-        let mut arbiter = DirectoryArbiter::open(directory.path(), process).unwrap();
-        let vm = VmName::new("web").unwrap();
-        let none = releasable(&mut arbiter, &vm, 1).unwrap_err();
-        assert!(matches!(none, NotReleased::NoVm { .. }), "{none}");
-        let claim = Claim {
-            epoch: Epoch(1),
-            owner: 7,
-            heirs: Vec::new(),
-            kind: ClaimKind::Start,
-            after: None,
-        };
-        assert_eq!(arbiter.claim(&vm, &claim).verdict, Verdict::Won);
-        let other = releasable(&mut arbiter, &vm, 2).unwrap_err();
-        assert!(
-            other.to_string().contains("epoch 2 is not the last one of web"),
-            "{other}"
-        );
-        let Releasable::Open(record) = releasable(&mut arbiter, &vm, 1).unwrap() else {
-            panic!("it is open");
-        };
-        release(&mut arbiter, &record, "ada on b".into()).unwrap();
-        let again = releasable(&mut arbiter, &vm, 1).unwrap();
-        assert_eq!(again, Releasable::Already("released by ada on b".into()));
-    }
 }
