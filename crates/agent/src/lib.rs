@@ -1,71 +1,20 @@
-//! The agent: one per host. It starts the processes of VMs so that they outlive it, keeps each VM protected
-//! without anybody's help, and answers people and programs.
+//! The agent of a host, as people, programs and other agents call it. What it sees and does is the crate
+//! `controller`, what it thinks the crate `plan`; which host is one of the site, and how agents are called,
+//! is the crate `membership`.
 //!
-//! What an agent thinks is the crate `plan`; here is what it sees and does. The only one who can act for a VM
-//! is the agent of the host where its live process runs, so there is no leader and no election. An agent that
-//! has just started knows as much as one that has run for a year: the site's store has what people want, and
-//! the processes what is so.
-//!
-//! Map, from below: `limits` has all bounds; `records` is what stands in the store, `known` what was read of
-//! it, `keeper` the store itself; `processes` are those of this host; `facts` is what agents tell each other,
-//! `sight` makes of it what the planner looks at; `happenings` is what has happened; `mind` looks, decides and
-//! acts, and gives a `scene` of what it sees; `wishes` are the changes that people make; `api` answers them;
-//! `serve` is all of it together. Which host is one of the site, and how agents are called, is the crate
-//! `membership`.
+//! Map, from below: `limits` has all bounds; `releasing` closes a record of the arbiter; `passage` leads on
+//! to VMs' processes; `speed` has this host's speed measured; `api` answers; `serve` is all of it together.
 #![forbid(unsafe_code)]
 
 mod api;
-mod facts;
-mod happenings;
-mod keeper;
-mod known;
 pub mod limits;
-mod mind;
-mod processes;
-mod records;
-mod scene;
+mod passage;
+pub mod releasing;
 mod serve;
-mod sight;
 mod speed;
-mod wishes;
-
-use std::path::PathBuf;
 
 pub use api::{changes, description, examination, types};
-pub use keeper::{create as create_store, has_host, try_store};
+pub use controller::keeper::{create as create_store, has_host, try_store};
+pub use controller::{Program, VmFacts};
 pub use serve::{AgentError, serve};
 pub use speed::SPEED;
-
-/// What an agent must be told of the program that it is part of.
-#[derive(Clone, Debug)]
-pub struct Program {
-    /// The program's file, which is started for each VM.
-    pub executable: PathBuf,
-    /// Its version.
-    pub version: &'static str,
-    /// Can it run guests' code translated on this host?
-    pub translates: bool,
-    /// The directory of this user's control sockets.
-    pub sockets: PathBuf,
-    /// Reads the settings of a VM; the sentence of an error says what is wrong with them.
-    pub read_vm: fn(&str) -> Result<VmFacts, String>,
-    /// For a program that starts agents to try them: every process that this agent starts ends with it, and
-    /// writes what happens into a file of its own in this directory. `None`: processes outlive the agent.
-    pub trial: Option<PathBuf>,
-}
-
-/// What an agent must know of a VM's settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VmFacts {
-    /// Name of the VM.
-    pub name: messages::vm_name::VmName,
-    /// Size of its guest's memory, in bytes.
-    pub memory_bytes: u64,
-    /// Do the settings say where its console is?
-    pub has_console: bool,
-}
-
-/// Locks what threads share. A thread that has panicked has ended the whole process, so no lock is poisoned.
-fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}

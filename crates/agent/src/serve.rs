@@ -27,16 +27,17 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::Program;
 use crate::api::{self, Caller, Desk, Door, Feed};
-use crate::happenings::Happenings;
-use crate::keeper::Keeper;
-use crate::limits::{AGENT_PATIENCE, CONNECTIONS_MAX, FAREWELL_BYTES_MAX, LOOK_EVERY, STATUS_PATIENCE};
-use crate::lock;
-use crate::mind::{self, Mind, Parts, Told};
-use crate::processes::Processes;
-use crate::scene::Scene;
+use crate::limits::{CONNECTIONS_MAX, FAREWELL_BYTES_MAX, STATUS_PATIENCE};
 use crate::speed;
+use controller::Program;
+use controller::happenings::Happenings;
+use controller::keeper::Keeper;
+use controller::limits::{AGENT_PATIENCE, LOOK_EVERY};
+use controller::lock;
+use controller::mind::{self, Mind, Parts, Told};
+use controller::processes::Processes;
+use controller::scene::Scene;
 use membership::config::Config;
 use membership::identity::{Fingerprint, Identity, IdentityError};
 use membership::joining;
@@ -94,7 +95,7 @@ pub fn serve(config: &Config, program: Program, ready: &mut dyn FnMut(&Path)) ->
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(AgentError::Host)?;
     let (tell, told) = channel();
-    let first = Scene::empty(crate::scene::now(), plan::HostName::new(config.host.clone()));
+    let first = Scene::empty(controller::scene::now(), plan::HostName::new(config.host.clone()));
     let (scene, seen) = watch::channel(Arc::new(first));
     let happenings = Arc::new(Happenings::new(&config.host, &config.state_dir));
     let keeper = Keeper::new(&config.directory);
@@ -104,7 +105,7 @@ pub fn serve(config: &Config, program: Program, ready: &mut dyn FnMut(&Path)) ->
     let feed = Feed::new(&config.host, os::entropy::random_u128() as u64);
     runtime.spawn(feed.clone().follow(seen.clone(), happenings.listen()));
     let (kept, running) = ((happenings.clone(), feed), processes.clone());
-    let desk = Desk::new(seen, ask, keeper.clone(), running, kept, tls, &program);
+    let desk = Desk::new(seen, ask, keeper.clone(), running, kept, tls, (config, &program));
     let executable = program.executable.clone();
     let mind = Mind::new(Parts {
         config: config.clone(),
@@ -331,7 +332,8 @@ where
 {
     let service = TowerToHyperService::new(routes);
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = connection.await {
+    // A connection that becomes a passage is the passage's from then on.
+    if let Err(error) = connection.with_upgrades().await {
         tracing::debug!("a caller has hung up: {error}");
     }
 }

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::Sender;
 
 use crate::limits::SPEED_PAUSES;
-use crate::mind::Told;
+use controller::mind::Told;
 
 /// The word with which the program is started to measure this host; it prints steps a second.
 pub const SPEED: &str = "measure-speed";

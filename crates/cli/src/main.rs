@@ -44,7 +44,7 @@ use clap::{CommandFactory, FromArgMatches};
 use control::VerbError;
 use membership::asking::AskError;
 
-use args::{Cli, Command};
+use args::{Cli, Command, TestCommand};
 
 /// Whether the error is that our reader has gone, so that there is nobody to tell.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -166,6 +166,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Operations(args) => return site::operations(args.json),
         Command::Cancel(args) => return site::cancel(&args.id, args.trial),
         Command::Wait(args) => return site::wait(&args),
+        Command::Test(TestCommand::Failover(args)) => return site::test(&args, true),
+        Command::Test(TestCommand::Backup(args)) => return site::test(&args, false),
         Command::Status(args) => return vm_verbs::status(&args),
         Command::Protect(args) => return vm_verbs::protect(&args),
         Command::MoveBackup(args) => return vm_verbs::move_backup(&args),
@@ -178,7 +180,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Reset(args) => return vm_verbs::reset(&args),
         Command::Snapshot(args) => return vm_verbs::snapshot(&args),
         Command::Events(args) => vm_verbs::events(&args)?,
-        Command::Release(args) => release::run(&args)?,
+        Command::Release(args) => return release::run(&args),
         Command::Agent(command) => return agent::run(&command),
         Command::Doctor(args) => return doctor::run(&args),
         Command::Gateway(args) => gateway::run(&args)?,

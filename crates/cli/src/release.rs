@@ -5,60 +5,66 @@
 //! on this host.
 
 use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
 
+use agent::releasing::{NotReleased, Releasable, releasable, release};
 use anyhow::{Result, anyhow};
-use arbiter::{Arbiter, Closing, DirectoryArbiter, Process};
+use arbiter::{DirectoryArbiter, Process};
 use control::VerbError;
 use os::identity;
-use replica::Epoch;
 
 use crate::args::ReleaseArgs;
+use crate::site::{self, Site};
 use crate::usage;
 use crate::vm_verbs;
 
-/// Closes the record.
-pub fn run(args: &ReleaseArgs) -> Result<()> {
+/// Closes the record: at the arbiter of the site if an agent looks after the VM, else at the one that is
+/// given.
+pub fn run(args: &ReleaseArgs) -> Result<ExitCode> {
     if !args.yes && !std::io::stdin().is_terminal() {
         return Err(usage::mark(anyhow!("`release` needs `--yes` without a terminal")));
     }
-    let (vm, epoch) = (&args.name, args.epoch);
-    let mut arbiter = DirectoryArbiter::open(&args.arbiter, Process::here(None))?;
-    let Some(last) = arbiter.last(vm)? else {
-        return Err(anyhow!(
-            "the arbiter directory {} knows no VM '{vm}'; check the name and the directory",
-            args.arbiter.display()
-        ));
+    if let Some(directory) = &args.arbiter {
+        return at(directory, args);
+    }
+    let Some(site) = Site::of(&args.name)? else {
+        let sentence = anyhow!(
+            "no agent looks after {}; say with `--arbiter DIR` where its record is",
+            args.name
+        );
+        return Err(usage::mark(sentence));
     };
-    if last.epoch != Epoch(epoch) {
-        let state = match &last.closed {
-            Some(why) => format!("which is closed: {}", why.sentence()),
-            None => format!("which runs {}", last.whereabouts()),
-        };
-        let last = last.epoch.0;
-        return Err(VerbError::Refused(format!(
-            "epoch {epoch} is not the last one of {vm}, that is epoch {last}, {state}; nothing was changed"
-        ))
-        .into());
-    }
-    if let Some(why) = &last.closed {
-        say!("epoch {epoch} of {vm} is closed already: {}", why.sentence());
-        return Ok(());
-    }
-    if last.lives_here() {
-        return Err(VerbError::Refused(format!(
-            "{vm} runs as epoch {epoch} {}, and that process lives; stop it instead, nothing was changed",
-            last.whereabouts()
-        ))
-        .into());
-    }
-    let warning = format!(
-        "{vm} runs as epoch {epoch} {}.\nIf that is still so, two copies of it will run. If it surely \
-         runs no more",
-        last.whereabouts()
-    );
-    vm_verbs::confirm("release", vm, args.yes, &warning)?;
+    site::release(&site, &args.name, args.epoch, |whereabouts| {
+        confirm(args, whereabouts)
+    })
+}
+
+fn at(directory: &Path, args: &ReleaseArgs) -> Result<ExitCode> {
+    let (vm, epoch) = (&args.name, args.epoch);
+    let mut arbiter = DirectoryArbiter::open(directory, Process::here(None))?;
+    let record = match releasable(&mut arbiter, vm, epoch) {
+        Ok(Releasable::Open(record)) => record,
+        Ok(Releasable::Already(why)) => {
+            say!("epoch {epoch} of {vm} is closed already: {why}");
+            return Ok(ExitCode::SUCCESS);
+        }
+        Err(error @ NotReleased::Refused(_)) => return Err(VerbError::Refused(error.to_string()).into()),
+        Err(error) => return Err(error.into()),
+    };
+    confirm(args, &record.whereabouts())?;
     let by = format!("{} on {}", identity::user_name(), identity::host_name());
-    arbiter.close(vm, last.epoch, last.owner, &Closing::Released { by })?;
+    release(&mut arbiter, &record, by)?;
     say!("epoch {epoch} of {vm} is released; it can be started again");
-    Ok(())
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Has the person type the VM's name. `whereabouts`: where the record says that it runs.
+fn confirm(args: &ReleaseArgs, whereabouts: &str) -> Result<()> {
+    let (vm, epoch) = (&args.name, args.epoch);
+    let warning = format!(
+        "{vm} runs as epoch {epoch} {whereabouts}.\nIf that is still so, two copies of it will run. If it \
+         surely runs no more"
+    );
+    vm_verbs::confirm("release", vm, args.yes, &warning)
 }

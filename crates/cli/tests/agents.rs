@@ -3,154 +3,10 @@
 //!
 //! Agents and VMs are real processes; what is waited for is seen by `lockstep status --json`.
 
+mod hosts;
 mod site;
 
-use std::path::PathBuf;
-use std::process::Child;
-
-use serde_json::Value;
-use site::{Ended, Running, Site};
-
-/// A firmware that waits for ever: `j .`
-const WAITS: [u32; 1] = [0x0000_006f];
-/// Names of the hosts.
-const HOSTS: [&str; 3] = ["a", "b", "c"];
-
-/// Three hosts. Everything that runs there ends with this value.
-struct Cluster {
-    site: Site,
-    /// The agents that run, by the number of their host.
-    agents: [Option<Running>; 3],
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        self.agents = [None, None, None];
-        for host in HOSTS {
-            self.kill_vms(host);
-        }
-    }
-}
-
-impl Cluster {
-    /// A site at the addresses 127.0.`net`.1 to 3, whose agents run, and a file of a VM called web.
-    fn new(net: u8) -> Cluster {
-        let site = Site::new(&[("waits", &WAITS)]);
-        std::fs::create_dir(site.path("shared")).unwrap();
-        let file = format!(
-            "name = \"web\"\nfirmware = \"{}\"\nmemory = \"16M\"\nserial = \"none\"\n",
-            site.path("waits").display()
-        );
-        std::fs::write(site.path("web.toml"), file).unwrap();
-        let mut cluster = Cluster {
-            site,
-            agents: [None, None, None],
-        };
-        for (number, host) in HOSTS.iter().enumerate() {
-            let home = cluster.site.path(host);
-            std::fs::create_dir(&home).unwrap();
-            if number > 0 {
-                std::fs::copy(cluster.site.path("a/site.key"), home.join("site.key")).unwrap();
-            }
-            let last = number + 1;
-            cluster
-                .site
-                .ends(&format!(
-                    "agent init --host {host} --address 127.0.{net}.{last} --shared {{shared}} --config \
-                     {{{host}/agent.toml}} --state-dir {{{host}/state}} --run-dir {{{host}/run}}"
-                ))
-                .with(0);
-            cluster.begin_agent(number);
-        }
-        cluster
-    }
-
-    fn begin_agent(&mut self, number: usize) {
-        let host = HOSTS[number];
-        let mut agent = self
-            .site
-            .begins(&format!("agent run --config {{{host}/agent.toml}}"));
-        agent.says("answers at");
-        self.agents[number] = Some(agent);
-    }
-
-    /// What a command says, given at this host.
-    fn at(&self, host: &str, words: &str) -> Ended {
-        let mut command = self.site.lockstep(words);
-        let socket = self.site.path(&format!("{host}/run/lockstep/agent.sock"));
-        command.env("LOCKSTEP_HOST", format!("unix:{}", socket.display()));
-        Ended(command.output().unwrap())
-    }
-
-    /// How the VM web is, as this host's agent sees it.
-    fn web(&self, host: &str) -> Value {
-        let said = self.at(host, "status web --json");
-        let line = String::from_utf8(said.0.stdout).unwrap();
-        serde_json::from_str(&line).unwrap_or(Value::Null)
-    }
-
-    /// Waits until the VM runs on `primary` and is protected, as this host's agent sees it, and gives the
-    /// host of its backup. What an agent knows of a host that has just died is still that it lives.
-    fn protected(&self, host: &str, primary: &str) -> String {
-        loop {
-            self.at(host, "wait web --for protected").with(0);
-            let web = self.web(host);
-            let is_protected = web["protection"]["state"] == "protected";
-            let backup = web["backup"]["host"].as_str();
-            if let (true, Some(backup)) = (is_protected && web["primary"]["host"] == primary, backup) {
-                return backup.to_owned();
-            }
-        }
-    }
-
-    /// Numbers of the processes of VMs on this host.
-    fn vms(&self, host: &str) -> Vec<i32> {
-        let state = self.site.path(&format!("{host}/state")).display().to_string();
-        let key = self.site.path(&format!("{host}/site.key")).display().to_string();
-        let is_of_host = |line: &str| {
-            let is_agent = line.contains("agent\0run");
-            !is_agent && (line.contains(&state) || line.contains(&key))
-        };
-        let processes = std::fs::read_dir("/proc").unwrap().flatten();
-        let numbers = processes.filter_map(|entry| {
-            let number = entry.file_name().to_str()?.parse().ok()?;
-            let line = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
-            is_of_host(&line).then_some(number)
-        });
-        numbers.collect()
-    }
-
-    fn kill_vms(&self, host: &str) {
-        for number in self.vms(host) {
-            let process = rustix::process::Pid::from_raw(number).unwrap();
-            // It may have ended just now.
-            let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
-        }
-    }
-
-    /// Everything that runs on this host dies at once.
-    fn host_dies(&mut self, host: &str) {
-        let number = HOSTS.iter().position(|name| *name == host).unwrap();
-        if let Some(mut agent) = self.agents[number].take() {
-            kill(&mut agent.child);
-        }
-        self.kill_vms(host);
-    }
-
-    fn agent_dies(&mut self, host: &str) {
-        let number = HOSTS.iter().position(|name| *name == host).unwrap();
-        self.agents[number].take().unwrap().dies();
-    }
-
-    fn log_of(&self, host: &str) -> PathBuf {
-        self.site.path(&format!("{host}/state/logs"))
-    }
-}
-
-fn kill(child: &mut Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
+use hosts::{Cluster, HOSTS};
 
 #[test]
 fn a_vm_is_protected_again_after_each_death_of_a_host_and_says_why_when_it_cannot_be() {
@@ -216,13 +72,13 @@ fn every_host_was_measured(cluster: &Cluster) {
     loop {
         let said = cluster.at("a", "hosts --json");
         let text = String::from_utf8(said.0.stdout).unwrap();
-        let hosts: Vec<Value> = text
+        let hosts: Vec<serde_json::Value> = text
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
         assert_eq!(hosts.len(), HOSTS.len());
         // A million steps a second is slower than any host that interprets.
-        let is_measured = |host: &Value| host["steps_per_second"].as_u64().unwrap() > 1_000_000;
+        let is_measured = |host: &serde_json::Value| host["steps_per_second"].as_u64().unwrap() > 1_000_000;
         if hosts.iter().all(is_measured) {
             return;
         }

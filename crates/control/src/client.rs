@@ -98,6 +98,15 @@ pub struct Caller {
 }
 
 impl Found {
+    /// Connects to the process's control socket, for somebody who passes bytes on. The connection does not
+    /// block.
+    ///
+    /// # Errors
+    /// The process has ended, or has too many callers just now.
+    pub fn connect(&self) -> io::Result<UnixStream> {
+        place::call(&self.path).map(UnixStream::from)
+    }
+
     /// Calls the process, and tries again for `patience` while too many others do.
     ///
     /// # Errors
@@ -196,6 +205,17 @@ impl Found {
 }
 
 impl Caller {
+    /// A connection to the process of the VM of this name that leads through others, who have asked already,
+    /// under number 0. The connection does not block.
+    #[must_use]
+    pub fn over(vm: &str, stream: UnixStream) -> Caller {
+        Caller {
+            vm: vm.to_owned(),
+            stream,
+            input: Vec::new(),
+        }
+    }
+
     /// Asks, and waits for the answer for at most `patience`.
     ///
     /// # Errors
@@ -211,6 +231,14 @@ impl Caller {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             other => other.map_err(|source| self.socket(source))?,
         }
+        self.answer(id, patience)
+    }
+
+    /// Waits for the answer to the request of this number for at most `patience`.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub fn answer(&mut self, id: RequestId, patience: Duration) -> Result<Answer, CallError> {
         let until = Instant::now() + patience;
         while let Some(text) = self.line(until)? {
             let response = serde_json::from_slice::<Response>(&text);

@@ -32,7 +32,7 @@ pub use control::{Asked, Control};
 pub use health::{DiskAway, Health};
 pub use place::Place;
 pub use protocol::{Answer, Request, RequestId, Response, Verb, line};
-pub use snapshot::{Hook, Part, Taken, snapshot};
+pub use snapshot::{Hook, Part, Taken, snapshot, snapshot_over};
 pub use status::{Cloning, Observed, Status, VERSION};
 pub use text::{detail, list, sign, since, table};
 pub use verbs::{

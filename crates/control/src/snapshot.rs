@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::{CallError, Caller, Found};
 use crate::limits::SNAPSHOT_SILENCE;
-use crate::protocol::{Verb, line};
+use crate::protocol::{RequestId, Verb, line};
 use crate::verbs::{PATIENCE, VerbError, begun};
 
 /// Time between two lines about a snapshot on its way.
@@ -94,14 +94,38 @@ pub trait Hook {
 /// It is refused, it comes to nothing, the file takes nothing more, or there is no answer.
 pub fn snapshot(
     process: &Found,
+    hook: Option<&mut dyn Hook>,
+    file: &mut dyn Write,
+    watch: &mut dyn FnMut(&str) -> bool,
+) -> Result<Option<Taken>, VerbError> {
+    let mut caller = process.call(PATIENCE)?;
+    let order = Verb::Snapshot { hook: hook.is_some() };
+    begun(caller.ask(&order, PATIENCE)?)?;
+    take(caller, hook, file, watch)
+}
+
+/// The same over a connection that leads through others, who have ordered the snapshot ([`Caller::over`]).
+///
+/// # Errors
+/// As those of [`snapshot`].
+pub fn snapshot_over(
+    mut caller: Caller,
+    hook: Option<&mut dyn Hook>,
+    file: &mut dyn Write,
+    watch: &mut dyn FnMut(&str) -> bool,
+) -> Result<Option<Taken>, VerbError> {
+    begun(caller.answer(RequestId::default(), PATIENCE)?)?;
+    take(caller, hook, file, watch)
+}
+
+/// Takes a snapshot that is under way.
+fn take(
+    mut caller: Caller,
     mut hook: Option<&mut dyn Hook>,
     file: &mut dyn Write,
     watch: &mut dyn FnMut(&str) -> bool,
 ) -> Result<Option<Taken>, VerbError> {
     let began = Instant::now();
-    let mut caller = process.call(PATIENCE)?;
-    let order = Verb::Snapshot { hook: hook.is_some() };
-    begun(caller.ask(&order, PATIENCE)?)?;
     // Of the snapshot its step, its disks, its pages and its bytes so far.
     let (mut taken, mut progress) = ((0, 0, 0, 0), String::new());
     let (mut heard, mut drawn, mut is_kept) = (began, began, true);
@@ -118,7 +142,7 @@ pub fn snapshot(
         let patience = if is_kept { DRAW_EVERY } else { LOOK_EVERY };
         let Some(part) = part(&mut caller, Instant::now() + patience)? else {
             if heard.elapsed() >= SNAPSHOT_SILENCE {
-                return Err(CallError::Silent(process.vm.clone()).into());
+                return Err(CallError::Silent(caller.vm.clone()).into());
             }
             continue;
         };
@@ -153,7 +177,7 @@ pub fn snapshot(
                 }));
             }
             Part::Failed { why } => {
-                let vm = &process.vm;
+                let vm = &caller.vm;
                 let sentence = format!("no snapshot of {vm} was taken: {why}; the guest has not noticed");
                 return Err(VerbError::Failed(sentence));
             }

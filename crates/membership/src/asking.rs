@@ -86,6 +86,18 @@ impl Agent {
         read(ask(&self.to, &Question::get(path), PATIENCE)?)
     }
 
+    /// Asks for lines of text.
+    ///
+    /// # Errors
+    /// There is no answer within 20 s, or it is a refusal.
+    pub fn text(&self, path: &str) -> Result<String, AskError> {
+        let answer = ask(&self.to, &Question::get(path), PATIENCE)?;
+        if answer.is_good() {
+            return Ok(String::from_utf8_lossy(&answer.body).into_owned());
+        }
+        read(answer)
+    }
+
     /// Asks for an object that is made for this question.
     ///
     /// # Errors

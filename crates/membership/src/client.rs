@@ -10,7 +10,8 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::{Method, Request, header};
+use hyper::upgrade::Upgraded;
+use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use rustls::{AlertDescription, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,7 +19,10 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use crate::identity::server_name;
-use crate::limits::ANSWER_BYTES_MAX;
+use crate::limits::{ANSWER_BYTES_MAX, PASSAGE_PATIENCE};
+
+/// What a connection becomes that leads on to the process of a VM, as the header `Upgrade` says it.
+pub const PASSAGE: &str = "lockstep";
 
 /// Where an agent is called.
 #[derive(Clone, Debug)]
@@ -184,7 +188,7 @@ impl Connection {
         match handshake(TokioIo::new(stream)).await {
             Ok((sender, connection)) => {
                 // It ends with the sender, or with the agent.
-                tokio::spawn(connection);
+                tokio::spawn(connection.with_upgrades());
                 Ok(Connection {
                     sender,
                     place,
@@ -262,6 +266,36 @@ impl Connection {
         let response = self.sender.send_request(request).await;
         let response = response.map_err(|error| trouble(&error))?;
         Ok((response.status().as_u16(), response.into_body()))
+    }
+
+    /// Asks that this connection become one that leads on to the process of a VM; else there is an answer
+    /// that says why it does not.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn lead_on(mut self, path: &str) -> Result<Result<Upgraded, Answer>, CallError> {
+        let request = self
+            .request(Method::GET, path)
+            .header(header::CONNECTION, "upgrade")
+            .header(header::UPGRADE, PASSAGE)
+            .body(Full::default());
+        let asked = async {
+            let request = request.map_err(|error| trouble(&error))?;
+            self.sender.ready().await.map_err(|error| trouble(&error))?;
+            let response = self.sender.send_request(request).await;
+            let response = response.map_err(|error| trouble(&error))?;
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                let upgraded = hyper::upgrade::on(response).await;
+                return upgraded.map(Ok).map_err(|error| trouble(&error));
+            }
+            whole(response.status().as_u16(), response.into_body())
+                .await
+                .map(Err)
+        };
+        match tokio::time::timeout(PASSAGE_PATIENCE, asked).await {
+            Ok(answer) => answer.map_err(|(reason, _)| self.silent(reason)),
+            Err(_) => Err(self.silent(format!("for {} ms", PASSAGE_PATIENCE.as_millis()))),
+        }
     }
 
     fn silent(&self, reason: String) -> CallError {

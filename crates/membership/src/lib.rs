@@ -2,8 +2,9 @@
 //! called, and how a further host joins.
 //!
 //! Map: `limits` has all bounds; `config` is `agent.toml`; `identity` is how agents know each other; `client`
-//! calls an agent, `asking` does so for commands, and `listening` hears what changes; `problem` is why one has
-//! not done what it was asked; `joining` lets further hosts in. What an agent answers is the crate `agent`.
+//! calls an agent, `asking` does so for commands, and `listening` hears what changes; `problem` is why one
+//! has not done what it was asked; `joining` lets further hosts in. What an agent answers is the crate
+//! `agent`.
 #![forbid(unsafe_code)]
 
 pub mod asking;

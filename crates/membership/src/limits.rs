@@ -16,3 +16,5 @@ pub const TOKEN_FAILURES_MAX: usize = 5;
 pub const TOKEN_FAILURES_SPAN: Span = Span::from_ms(60_000);
 /// The agent that a host asks to join has this long for each answer: it may have to read a file server.
 pub const JOIN_PATIENCE: Duration = Duration::from_secs(10);
+/// Another agent has this long to have a connection lead on to the process of a VM.
+pub const PASSAGE_PATIENCE: Duration = Duration::from_secs(8);

@@ -60,6 +60,12 @@ pub const CODES: &[(&str, u16, &str)] = &[
     ("busy", 409, "Something else is under way"),
     ("not-now", 409, "The VM is in no state for that"),
     (
+        "no-spare-host",
+        409,
+        "No host is left that could take a new backup",
+    ),
+    ("decided", 409, "It is decided and cannot be cancelled any more"),
+    (
         "key-reused",
         422,
         "The request's number belongs to another request",
@@ -70,6 +76,8 @@ pub const CODES: &[(&str, u16, &str)] = &[
     ("too-many", 429, "More ask for that at once than may"),
     ("bug", 500, "The agent has met what it cannot explain"),
     ("directory-away", 503, "The site's directory does not answer"),
+    ("arbiter-away", 503, "The site's arbiter does not answer"),
+    ("agent-away", 503, "Another host's agent does not answer"),
 ];
 
 impl Problem {
@@ -162,10 +170,18 @@ problems! {
     /// Problems of a change of a VM.
     OfVmChange: "bad-request" "not-allowed" "no-vm" "no-host" "busy" "not-now" "changed" "too-large"
         "not-json" "key-reused" "bug" "directory-away";
+    /// Problems of a test of a VM.
+    OfTest: "bad-request" "not-allowed" "no-vm" "busy" "not-now" "no-spare-host" "changed" "too-large"
+        "not-json" "key-reused" "bug" "directory-away";
+    /// Problems of the end of a record of the arbiter.
+    OfRelease: "bad-request" "not-allowed" "no-vm" "not-now" "changed" "too-large" "not-json" "bug"
+        "directory-away" "arbiter-away";
+    /// Problems of what leads on to the process of a VM.
+    OfPassage: "bad-request" "no-vm" "no-host" "busy" "not-now" "bug" "agent-away";
     /// Problems of a change of a host.
     OfHost: "bad-request" "not-allowed" "no-host" "changed" "too-large" "not-json" "bug" "directory-away";
     /// Problems of the end of an operation.
-    OfOperation: "bad-request" "not-allowed" "no-operation" "changed" "too-large" "not-json" "bug"
+    OfOperation: "bad-request" "not-allowed" "no-operation" "decided" "changed" "too-large" "not-json" "bug"
         "directory-away";
 }
 

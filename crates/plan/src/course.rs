@@ -11,6 +11,7 @@ use crate::decision::{Action, Decision, Look};
 use crate::draining;
 use crate::health::Cause;
 use crate::host::HostName;
+use crate::killing;
 use crate::limits::{ORDER_PATIENCE, TRIES_MAX};
 use crate::operation::{Kind, Outcome};
 use crate::swap;
@@ -79,6 +80,10 @@ fn outcome(look: &Look<'_>, process: &Process) -> Option<Outcome> {
         Kind::Unprotect if desired.protected == Protected::On => {
             let asked = desired.protected_asked.clone().unwrap_or_default();
             Some(Outcome::Failed(vec![wished(name, &asked, "unprotect")]))
+        }
+        Kind::TestFailover { epoch, .. } | Kind::TestBackup { epoch, .. } => {
+            let unwanted = || unwanted(desired, name);
+            killing::outcome(look, process, *epoch, unwanted, || no_backup(look))
         }
         Kind::Failover { from } if from != me => protected(),
         Kind::Move { to } if to == me => protected(),
@@ -304,6 +309,9 @@ fn obtain_any(look: &Look<'_>, process: &Process) -> Result<Decision, Vec<Why>> 
 
 /// A VM that has its backup goes where somebody wants it, or where it is better off.
 fn paired(look: &Look<'_>, process: &Process, member: &HostName) -> Decision {
+    if let Some(decision) = killing::step(look, process) {
+        return decision;
+    }
     let step = match look.kind() {
         Some(Kind::Failover { .. }) => Some(swap::hand_over(look, process, member, Cause::Wanted)),
         Some(Kind::Move { to }) if to == member => {

@@ -50,6 +50,13 @@ pub enum Action {
     },
     /// Tell the process to press the guest's reset button, under the operation's number.
     Reset,
+    /// Write down that the test of the VM's protection is not cancelled any more.
+    Decide,
+    /// Kill the process of this host that is a half of the VM, as if the host had died.
+    Kill {
+        /// The VM's epoch. A process of any other one lives on.
+        epoch: u64,
+    },
     /// Tell the process to have the guest stand.
     Pause,
     /// Tell the process to have the guest run on.

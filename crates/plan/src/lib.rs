@@ -6,8 +6,8 @@
 //! host, `why` every reason and `sentences` its words, `backoff` what is remembered of failures, `placement`
 //! which host suits a VM, `health` when a VM is better off elsewhere, `operation` what somebody has begun,
 //! `vm` what is wanted and seen of a VM. `decision` is what comes out, and `memory` what an agent remembers
-//! from one look to the next; `obtain`, `swap`, `draining`, `start` and `course` are the rules, `planner` is
-//! their head, `face` what is shown.
+//! from one look to the next; `obtain`, `swap`, `draining`, `start`, `killing` and `course` are the rules,
+//! `planner` is their head, `face` what is shown.
 //!
 //! Nothing here reads a clock or a file, waits, or draws a random number: what goes in decides what comes
 //! out.
@@ -20,6 +20,7 @@ mod draining;
 mod face;
 mod health;
 mod host;
+mod killing;
 pub mod limits;
 mod memory;
 mod moment;

@@ -37,6 +37,17 @@ impl Now {
     }
 }
 
+impl Wall {
+    /// The same as programs read it (RFC 3339, UTC); empty: it is not known.
+    #[must_use]
+    pub fn rfc3339(self) -> String {
+        if self.0 == 0 {
+            return String::new();
+        }
+        self.to_string().replacen(' ', "T", 1).replace(" UTC", "Z")
+    }
+}
+
 impl fmt::Display for Wall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0 / SECOND_NS;

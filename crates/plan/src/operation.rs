@@ -29,6 +29,21 @@ pub enum Kind {
         /// The host that is to have it; `None`: whichever suits the VM best.
         to: Option<HostName>,
     },
+    /// The owner's process is killed, as if its host had died. It ends when the VM has gone on elsewhere and
+    /// has a backup again.
+    TestFailover {
+        /// The owner's host when the operation began.
+        from: HostName,
+        /// The VM's epoch then.
+        epoch: u64,
+    },
+    /// The backup's process is killed, as if its host had died. It ends when the VM has a backup again.
+    TestBackup {
+        /// The host of the backup when the operation began.
+        host: HostName,
+        /// The VM's epoch then.
+        epoch: u64,
+    },
     /// The guest's reset button is pressed.
     Reset,
     /// The VM has a backup.
@@ -54,7 +69,8 @@ pub struct Operation {
     /// When it was last seen to make progress (`Decision::goes_on`); at first the same.
     pub progress: Wall,
     /// Has the process confirmed the order for a step that leaves no trace in a status, such as a reset? The
-    /// order has the operation's number, so giving it again does nothing.
+    /// order has the operation's number, so giving it again does nothing. Of a test: is it decided, so that
+    /// it is not cancelled any more?
     pub is_confirmed: bool,
 }
 

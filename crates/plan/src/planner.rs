@@ -9,6 +9,7 @@ use report::RoleWord;
 use crate::backoff::Backoff;
 use crate::course;
 use crate::decision::{Action, Decision, Look, Site};
+use crate::killing;
 use crate::limits::STALE_LOCAL;
 use crate::moment::Now;
 use crate::operation::{Kind, Outcome};
@@ -94,9 +95,8 @@ fn decide(look: &Look<'_>) -> Decision {
             let told = process.protection.reasons.iter().cloned().map(Why::Told);
             Decision::wait(told.collect(), None)
         }
+        Some(RoleWord::Backup) => killing::step(look, process).unwrap_or_else(Decision::nothing),
         // The owner's agent acts.
-        Some(RoleWord::Apprentice | RoleWord::Backup | RoleWord::Handing | RoleWord::Halted) => {
-            Decision::nothing()
-        }
+        Some(RoleWord::Apprentice | RoleWord::Handing | RoleWord::Halted) => Decision::nothing(),
     }
 }

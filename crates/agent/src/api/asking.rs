@@ -13,11 +13,11 @@ use serde::de::DeserializeOwned;
 use utoipa::{IntoParams, ToSchema};
 
 use super::desk::{Caller, Desk};
-use super::types::{ChangeObject, OperationObject, operations_of};
+use super::types::{ChangeObject, OperationObject, VerdictObject, operations_of};
 use crate::limits::REQUEST_BYTES_MAX;
-use crate::records::{OperationRecord, OperationState};
-use crate::scene::Scene;
-use crate::wishes::{Change, Wisher};
+use controller::records::{OperationRecord, OperationState};
+use controller::scene::Scene;
+use controller::wishes::{Change, Wisher};
 use membership::problem::Problem;
 
 /// A name or number in a path, as it was given.
@@ -76,7 +76,7 @@ impl<B: DeserializeOwned> FromRequest<Desk> for Given<B> {
 pub struct ChangeQuery {
     /// With `true` the wish is judged as usual and nothing is changed: the answer says what would be done, or
     /// is the refusal that the request itself would get.
-    dry_run: bool,
+    pub dry_run: bool,
 }
 
 /// The headers with which a change is asked for.
@@ -175,7 +175,7 @@ impl<B> Asking<B> {
             let object = ChangeObject {
                 dry_run: true,
                 host: change.host.map(|host| host.to_string()),
-                hosts: change.verdicts,
+                hosts: VerdictObject::of_all(&change.verdicts, change.best.as_ref()),
                 ..ChangeObject::new(change.would, change.already)
             };
             return Ok(Json(object).into_response());

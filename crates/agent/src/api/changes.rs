@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::types::{HostObject, OperationObject, SiteObject, VmObject, operations_of};
-use crate::scene::Scene;
+use controller::scene::Scene;
 use report::Reason;
 
 /// Two accounts of when a state began that are nearer than this are one: hosts' clocks are not one clock.

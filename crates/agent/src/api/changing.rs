@@ -7,10 +7,10 @@ use utoipa::ToSchema;
 
 use super::asking::{Asking, ChangeHeaders, ChangeQuery, Commented, Named, VmNameSchema as VmName};
 use super::types::ChangeObject;
-use crate::records::{PowerWord, ProtectionWord};
-use crate::scene::Scene;
-use crate::wishes::{self, Deed, Wisher};
-use membership::problem::{OfChange, OfHost, OfOperation, OfVmChange, Problem};
+use controller::records::{PowerWord, ProtectionWord};
+use controller::scene::Scene;
+use controller::wishes::{self, Deed, Wisher};
+use membership::problem::{OfChange, OfHost, OfOperation, OfTest, OfVmChange, Problem};
 
 /// What the answers of all changes are.
 macro_rules! bodies {
@@ -27,6 +27,7 @@ bodies!(
     CommentBody,
     DeedBody,
     MoveBody,
+    TestBody,
     CreationBody,
     PowerBody,
     ProtectionBody,
@@ -60,6 +61,16 @@ pub struct MoveBody {
     to: String,
     /// Why it is wished, in the caller's words, for whoever looks at the VM later.
     #[serde(default)]
+    comment: String,
+}
+
+/// How a half of a VM is killed for a test. The body may be left out.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TestBody {
+    /// Whether the test is made even if no third host could take a new backup.
+    anyway: bool,
+    /// Why it is wished, in the caller's words, for whoever looks at the VM later.
     comment: String,
 }
 
@@ -378,6 +389,56 @@ pub async fn move_backup(name: Named, asking: Asking<DeedBody>) -> Result<Respon
 )]
 pub async fn reset(name: Named, asking: Asking<CommentBody>) -> Result<Response, Problem> {
     do_deed(name, &asking, "reset", &Deed::Reset).await
+}
+
+/// Kill the process that runs a VM, to see that its backup goes on
+///
+/// It is killed as if its host had died (SIGKILL). The operation ends when the VM is protected again.
+#[utoipa::path(
+    post,
+    path = "/v1/vms/{vm}/test-failover",
+    tag = "wishes",
+    params(
+        ("vm" = VmName, Path, description = "Name of the VM"),
+        ChangeQuery,
+        ChangeHeaders
+    ),
+    request_body = Option<TestBody>,
+    responses(
+        (status = 202, description = "An operation has begun", body = ChangeObject),
+        (status = 200, description = "With `dry_run`: the operation would begin", body = ChangeObject),
+        OfTest
+    )
+)]
+pub async fn test_failover(name: Named, asking: Asking<TestBody>) -> Result<Response, Problem> {
+    let anyway = asking.body.anyway;
+    let of_owner = true;
+    do_deed(name, &asking, "test failover", &Deed::Test { of_owner, anyway }).await
+}
+
+/// Kill the process that is a VM's backup, to see that the VM gets another one
+///
+/// It is killed as if its host had died (SIGKILL). The operation ends when the VM is protected again.
+#[utoipa::path(
+    post,
+    path = "/v1/vms/{vm}/test-backup",
+    tag = "wishes",
+    params(
+        ("vm" = VmName, Path, description = "Name of the VM"),
+        ChangeQuery,
+        ChangeHeaders
+    ),
+    request_body = Option<TestBody>,
+    responses(
+        (status = 202, description = "An operation has begun", body = ChangeObject),
+        (status = 200, description = "With `dry_run`: the operation would begin", body = ChangeObject),
+        OfTest
+    )
+)]
+pub async fn test_backup(name: Named, asking: Asking<TestBody>) -> Result<Response, Problem> {
+    let anyway = asking.body.anyway;
+    let of_owner = false;
+    do_deed(name, &asking, "test backup", &Deed::Test { of_owner, anyway }).await
 }
 
 /// Have a host emptied, or take VMs again

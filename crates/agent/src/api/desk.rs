@@ -1,6 +1,7 @@
 //! `Desk`: what the routes answer with. Questions are answered from the mind's last scene; a wish becomes
 //! changes of the site's store, and is answered when the mind has seen them.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,16 +11,18 @@ use plan::HostName;
 use plan::limits::STALE_REMOTE;
 use rustls::ClientConfig;
 use store::{Doubt, Revision, StoreError};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
-use crate::happenings::{Happened, Happenings};
-use crate::keeper::{Keeper, Write};
-use crate::limits::AGENT_PATIENCE;
-use crate::processes::Processes;
-use crate::scene::Scene;
-use crate::wishes::Change;
-use crate::{Program, VmFacts};
+use crate::limits::PASSAGES_MAX;
+use controller::happenings::{Happened, Happenings};
+use controller::keeper::{Keeper, Write};
+use controller::limits::AGENT_PATIENCE;
+use controller::processes::Processes;
+use controller::scene::Scene;
+use controller::wishes::Change;
+use controller::{Program, VmFacts};
 use membership::client::{Connection, Question, Where};
+use membership::config::Config;
 
 use super::feed::Feed;
 use membership::problem::Problem;
@@ -61,10 +64,16 @@ pub struct Desk {
     pub read_vm: fn(&str) -> Result<VmFacts, String>,
     /// Version of the program.
     pub version: &'static str,
+    /// The arbiter's directory.
+    pub arbiter: PathBuf,
+    /// The directory with the control sockets of this host's processes.
+    pub sockets: PathBuf,
+    /// Places for connections that lead through this agent to VMs' processes.
+    pub passages: Arc<Semaphore>,
 }
 
 impl Desk {
-    /// A desk for this program.
+    /// A desk for this program, by this file.
     #[must_use]
     pub fn new(
         scene: watch::Receiver<Arc<Scene>>,
@@ -73,7 +82,7 @@ impl Desk {
         processes: Arc<Mutex<Processes>>,
         (happenings, feed): (Arc<Happenings>, Arc<Feed>),
         tls: Arc<ClientConfig>,
-        program: &Program,
+        (config, program): (&Config, &Program),
     ) -> Desk {
         Desk {
             scene,
@@ -85,6 +94,9 @@ impl Desk {
             feed,
             read_vm: program.read_vm,
             version: program.version,
+            arbiter: config.arbiter.path.clone(),
+            sockets: config.sockets(&program.sockets),
+            passages: Arc::new(Semaphore::new(PASSAGES_MAX)),
         }
     }
 
@@ -119,19 +131,25 @@ impl Desk {
         let _ = tokio::time::timeout(LOOK_PATIENCE, self.scene.clone().wait_for(is_news)).await;
     }
 
+    /// Where the agent of another host is called; `None`: there is no such host.
+    pub fn agent_of(&self, scene: &Scene, host: &plan::HostName) -> Option<Where> {
+        let card = scene.known.hosts.get(host)?;
+        Some(Where::Host {
+            address: card.value.agent,
+            name: host.to_string(),
+            tls: self.tls.clone(),
+        })
+    }
+
     /// What has happened on the other hosts, to this VM or to any, as far as their agents answer.
     pub async fn happened_elsewhere(&self, vm: Option<&str>) -> Vec<Happened> {
         let scene = self.now();
         let query = vm.map_or(String::new(), |vm| format!("?vm={vm}"));
         let path = format!("/v1/events{query}");
-        let others = scene.known.hosts.iter().filter(|(name, _)| **name != scene.me);
+        let others = scene.known.hosts.keys().filter(|name| **name != scene.me);
         let asked: Vec<_> = others
-            .map(|(name, card)| {
-                let to = Where::Host {
-                    address: card.value.agent,
-                    name: name.to_string(),
-                    tls: self.tls.clone(),
-                };
+            .filter_map(|name| self.agent_of(&scene, name))
+            .map(|to| {
                 let question = Question::get(&path);
                 tokio::spawn(async move {
                     let asked = tokio::time::timeout(AGENT_PATIENCE, async {

@@ -18,7 +18,8 @@ use utoipa::IntoParams;
 use super::asking::Asked;
 use super::desk::Desk;
 use super::door::{Door, see};
-use crate::limits::{AGENT_PATIENCE, ECHO_BYTES_MAX, ECHO_LASTS, ROUND_TRIPS};
+use crate::limits::{ECHO_BYTES_MAX, ECHO_LASTS, ROUND_TRIPS};
+use controller::limits::AGENT_PATIENCE;
 use membership::client::{Connection, Question, Where};
 use membership::joining::{Newcomer, is_mark};
 use membership::problem::{OfPeers, Problem};
@@ -250,7 +251,7 @@ async fn answer_datagrams(socket: &UdpSocket, word: &str) {
 mod tests {
     use super::*;
     use crate::limits::ECHOES_MAX;
-    use crate::{Program, VmFacts};
+    use controller::{Program, VmFacts};
     use link::Key;
     use membership::config::Config;
     use membership::identity::Fingerprint;

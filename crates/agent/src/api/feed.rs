@@ -15,10 +15,10 @@ use super::changes::{
     is_vm_changed,
 };
 use super::types::{HostObject, OperationObject, SiteObject, VmObject};
-use crate::happenings::Happened;
 use crate::limits::{FIGURES_EVERY, WATCH_BEHIND_MAX, WATCH_LISTENERS_MAX};
-use crate::lock;
-use crate::scene::Scene;
+use controller::happenings::Happened;
+use controller::lock;
+use controller::scene::Scene;
 use membership::problem::Problem;
 
 /// The first number is below this: a program may read numbers into floating point, and they only grow.

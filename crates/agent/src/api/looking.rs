@@ -12,7 +12,7 @@ use super::desk::Desk;
 use super::types::{
     Happened, HostObject, OperationObject, SettingsObject, SiteObject, VerdictObject, VmObject, operations_of,
 };
-use crate::wishes;
+use controller::wishes;
 use membership::problem::{self, OfLocal, OfOperationLook, OfQuery, OfThing, OfVm, Problem};
 
 /// What a route gives.
@@ -319,6 +319,6 @@ pub async fn check(
     let scene = desk.now();
     let (vm, _) = wishes::find(&scene, &name.vm()?)?;
     let is_meant = |verdict: &VerdictObject| query.to.as_ref().is_none_or(|to| verdict.host.as_str() == to);
-    let verdicts = VerdictObject::all(&vm.placement).into_iter();
+    let verdicts = VerdictObject::of_all(vm.placement.verdicts(), vm.placement.best()).into_iter();
     Ok(Json(verdicts.filter(is_meant).collect()))
 }

@@ -12,9 +12,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use report::{Figures, RoleWord, StateWord};
 
-use crate::facts::ProcessReport;
-use crate::records::ProtectionWord;
-use crate::scene::Scene;
+use controller::facts::ProcessReport;
+use controller::records::ProtectionWord;
+use controller::scene::Scene;
 
 /// The states of a VM's protection, each a label.
 const STATES: [StateWord; 8] = [
@@ -329,7 +329,7 @@ fn word(role: RoleWord) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scene::now;
+    use controller::scene::now;
 
     #[test]
     fn the_text_is_as_prometheus_reads_it() {

@@ -14,8 +14,8 @@ use utoipa::ToSchema;
 
 use super::asking::Given;
 use crate::limits::{LISTEN_LOOK, LISTEN_PATIENCE};
-use crate::lock;
-use crate::scene::Scene;
+use controller::lock;
+use controller::scene::Scene;
 use membership::problem::OfReservation;
 use membership::problem::Problem;
 

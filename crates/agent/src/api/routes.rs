@@ -16,7 +16,7 @@ use super::asking::VmNameSchema;
 use super::changes::{RemovedObject, SnapshotObject};
 use super::desk::{Caller, Desk};
 use super::types::{Happened, HostObject, OperationObject, SiteObject, VmObject};
-use super::{changing, door, examination, looking, reservation, watch};
+use super::{changing, door, examination, looking, passages, release, reservation, watch};
 use crate::limits::REQUEST_BYTES_MAX;
 use membership::problem::{Problem, ProblemObject};
 
@@ -68,6 +68,11 @@ fn described() -> OpenApiRouter<Desk> {
         .routes(routes!(changing::move_vm))
         .routes(routes!(changing::move_backup))
         .routes(routes!(changing::reset))
+        .routes(routes!(changing::test_failover))
+        .routes(routes!(changing::test_backup))
+        .routes(routes!(release::release))
+        .routes(routes!(passages::lines))
+        .routes(routes!(passages::snapshot))
         .routes(routes!(looking::local))
         .routes(routes!(reservation::reserve))
         .routes(routes!(door::give_token))

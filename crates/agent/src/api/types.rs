@@ -6,24 +6,15 @@ use report::{Figures, FlagWord, GuestWord, PhaseWord, Reason, StateWord};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use crate::happenings::Happened;
-use crate::records::OperationRecord;
-pub use crate::records::{OperationState, PowerWord, ProtectionWord};
-use crate::scene::{Scene, SceneVm};
+pub use controller::happenings::Happened;
+use controller::records::OperationRecord;
+pub use controller::records::{OperationState, PowerWord, ProtectionWord};
+use controller::scene::{Scene, SceneVm};
 
-/// A moment as programs read it (RFC 3339, UTC); empty: it is not known.
-#[must_use]
-pub fn moment(wall: Wall) -> String {
-    if wall.0 == 0 {
-        return String::new();
-    }
-    wall.to_string().replacen(' ', "T", 1).replace(" UTC", "Z")
-}
-
-/// The same of nanoseconds since 1970.
+/// A moment of so many nanoseconds since 1970 as programs read it (RFC 3339, UTC); empty: it is not known.
 #[must_use]
 pub fn moment_of(wall_ns: u64) -> String {
-    moment(Wall(wall_ns))
+    Wall(wall_ns).rfc3339()
 }
 
 /// The site, as this agent sees it.
@@ -238,8 +229,8 @@ impl From<&OperationRecord> for OperationObject {
             comment: record.asked.comment.clone(),
             state: record.state,
             reasons: record.reasons.clone(),
-            started: moment(Wall(record.asked.at_wall_ns)),
-            ended: moment(Wall(record.ended_wall_ns)),
+            started: moment_of(record.asked.at_wall_ns),
+            ended: moment_of(record.ended_wall_ns),
         }
     }
 }
@@ -276,7 +267,7 @@ impl SiteObject {
                 .count(),
             hosts: scene.hosts.len(),
             directory_away: away.map(|(_, why)| why.clone()),
-            directory_away_since: away.map_or_else(String::new, |(since, _)| moment(*since)),
+            directory_away_since: away.map_or_else(String::new, |(since, _)| since.rfc3339()),
             arbiter_away: scene.arbiter_away.as_ref().map(|(_, why)| why.clone()),
             unreadable: scene
                 .known
@@ -381,7 +372,7 @@ fn protection(face: &Face, wanted: ProtectionWord) -> ProtectionObject {
         phase: told.phase,
         flags: told.flags,
         reasons: told.reasons,
-        since: moment(face.since),
+        since: face.since.rfc3339(),
         since_wall_ns: told.since_wall_ns,
         wanted,
     }
@@ -403,11 +394,10 @@ impl ChangeObject {
 }
 
 impl VerdictObject {
-    /// How all hosts are judged for a further backup.
+    /// How hosts are judged for a further backup. `best`: the host that would be chosen.
     #[must_use]
-    pub fn all(placement: &plan::Placement) -> Vec<VerdictObject> {
-        let best = placement.best();
-        let verdicts = placement.verdicts().iter();
+    pub fn of_all(verdicts: &[Verdict], best: Option<&plan::HostName>) -> Vec<VerdictObject> {
+        let verdicts = verdicts.iter();
         verdicts.map(|verdict| VerdictObject::of(verdict, best)).collect()
     }
 

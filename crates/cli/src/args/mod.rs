@@ -8,6 +8,8 @@
 mod agent;
 mod demo;
 mod gateway;
+mod image;
+mod log;
 mod machine;
 mod process;
 mod settings;
@@ -16,18 +18,19 @@ mod verbs;
 
 use std::path::PathBuf;
 
-use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, Args, Parser, Subcommand};
 
 pub use self::demo::DemoArgs;
 pub use agent::{AgentCommand, AgentRunArgs, DoctorArgs, InitArgs, JoinArgs, PlaceArgs, TokenArgs};
 pub use gateway::GatewayArgs;
+pub use image::ImageCommand;
+pub use log::LogCommand;
 pub use machine::{Engine, EngineArgs, PanicPolicy, SlowArgs, SlowPolicy, VmArgs};
 pub use process::{EventsArgs, OriginArgs, ProfileArgs, SandboxArgs};
 pub use settings::{EditArgs, SetArgs};
 pub use site::{
     CancelArgs, CheckArgs, CreateArgs, DeleteArgs, DrainArgs, HostArgs, JsonArgs, MoveArgs, Patience,
-    StartVmArgs, TrialArgs, WaitArgs, Wanted,
+    StartVmArgs, TestArgs, TestCommand, TrialArgs, WaitArgs, Wanted,
 };
 pub use verbs::{
     BackupOfArgs, EventsOfArgs, NameArgs, OrderArgs, ProtectArgs, ProtectionCommand, ReleaseArgs,
@@ -159,8 +162,10 @@ pub enum Command {
     Reset(OrderArgs),
     /// Keep a VM's memory and devices in a file, while the guest runs
     ///
-    /// `lockstep run --from FILE` goes on from there, on any host. Disks are not in the file. The process
-    /// that is asked is this host's; a backup takes the snapshot as well, of its own copy of the guest.
+    /// `lockstep run --from FILE` goes on from there, on any host. Disks are not in the file. FILE is on the
+    /// host where the command is given, and its directory must have room. Of a VM that an agent looks after,
+    /// the process that runs the guest is asked, on whichever host. Without an agent it is this host's
+    /// process; a backup takes the snapshot as well, of its own copy of the guest.
     Snapshot(SnapshotArgs),
     /// Print what has happened to a VM, one JSON object a line
     ///
@@ -204,12 +209,17 @@ pub enum Command {
     Cancel(CancelArgs),
     /// Wait until a VM of the site is protected, runs, or is off
     Wait(WaitArgs),
+    /// Kill a half of a VM, to see that the VM goes on
+    #[command(subcommand)]
+    Test(TestCommand),
     /// Say that a VM surely runs no more, so that it can be started again
     ///
     /// A VM with an arbiter has a record there of the process that runs it, which that process closes at its
     /// end. A start on the same host sees that the process was killed, or that the host was started anew. Of
     /// another host nothing can be known, so a person must say that the VM runs there no more. If that is not
-    /// so, two copies of the VM run afterwards.
+    /// so, two copies of the VM run afterwards. It is refused if a process of the VM is seen to live, or if
+    /// the epoch is not its last one. Of a VM that an agent looks after, the record is at the site's arbiter,
+    /// and the command is given at any host.
     Release(ReleaseArgs),
     /// Run this host's agent, which looks after the VMs of a site, or make this host one of a site
     #[command(subcommand)]
@@ -429,75 +439,4 @@ pub struct PairArgs {
     pub sandbox: SandboxArgs,
     #[command(flatten)]
     pub engine: EngineArgs,
-}
-
-#[derive(Subcommand)]
-pub enum ImageCommand {
-    /// Make a guest of one service that keeps its files in memory: in seconds, without root
-    ///
-    /// An initramfs with Debian's kernel, busybox and Redis, or with packages of your own. It prints the
-    /// lines of `VM.toml` that name the files. The guest goes off when the service ends. The installation
-    /// scripts of packages are not run; what that leaves undone is told (docs/recipes).
-    Appliance {
-        /// Another Debian package to put in; may be given several times
-        #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
-        package: Vec<String>,
-        /// Line of shell that starts the service, instead of Redis
-        #[arg(long, value_name = "COMMAND", value_parser = NonEmptyStringValueParser::new())]
-        run: Option<String>,
-        /// Build again even if there is one
-        #[arg(long)]
-        rebuild: bool,
-        /// Print where the files are as JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Make a disk with a full Debian 13 and systemd
-    ///
-    /// It prints the lines of `VM.toml` that name the files. The disk in the cache is the original: copy it
-    /// to where both hosts reach it, and name the copy.
-    Debian {
-        /// Another Debian package to put in; may be given several times
-        #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
-        package: Vec<String>,
-        /// Size of the disk
-        #[arg(long, value_name = "SIZE", default_value = "2G", value_parser = values::value(values::size))]
-        size: u64,
-        /// Build again even if there is one
-        #[arg(long)]
-        rebuild: bool,
-        /// Print where the files are as JSON
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-#[derive(Subcommand)]
-pub enum LogCommand {
-    /// Print every entry, one per line
-    Dump {
-        /// The log whose entries are printed
-        log: PathBuf,
-        /// Print one JSON object per line
-        #[arg(long)]
-        json: bool,
-    },
-    /// Print counts, bytes and rates by kind of entry
-    Stat {
-        /// The log whose entries are counted
-        log: PathBuf,
-        /// Print as one line of JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Find the first entry in which two logs differ; exit code 1 if there is one
-    Diff {
-        /// The log that is compared
-        left: PathBuf,
-        /// The log that it is compared with
-        right: PathBuf,
-        /// Print as one line of JSON
-        #[arg(long)]
-        json: bool,
-    },
 }

@@ -1,10 +1,10 @@
 //! What the commands take that an agent does: `create`, `delete`, `start`, `move`, `drain`, `undrain`,
-//! `check`, `hosts`, `operations`, `cancel`, `wait`. `site` does them.
+//! `check`, `hosts`, `operations`, `cancel`, `wait`, `test`. `site` does them.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use replica::VmName;
 
 use crate::values;
@@ -169,6 +169,47 @@ pub struct WaitArgs {
     /// Wait at most so long, such as 90s or 10m
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = control::patience)]
     pub timeout: Duration,
+}
+
+#[derive(Subcommand)]
+pub enum TestCommand {
+    /// Kill the process that runs a VM, as if its host had died
+    ///
+    /// The backup goes on with the guest, as it would if that host had lost its power: with the detection,
+    /// the old primary's lease and the claim at the arbiter, all of which is told. The VM gets another backup
+    /// by itself, and the command ends when it has it.
+    Failover(TestArgs),
+    /// Kill the process that is a VM's backup, as if its host had died
+    ///
+    /// The guest goes on where it is, and the command ends when the VM has another backup.
+    Backup(TestArgs),
+}
+
+#[derive(Args)]
+pub struct TestArgs {
+    /// Name of the VM
+    #[arg(value_parser = values::value(values::name))]
+    pub name: VmName,
+    /// Do not ask for the VM's name; needed without a terminal
+    #[arg(long)]
+    pub yes: bool,
+    /// Do it even if no third host is left that could take a new backup
+    #[arg(long)]
+    pub anyway: bool,
+    /// Connect to this TCP port of the VM every 5 ms meanwhile, and tell the longest gap
+    ///
+    /// A forward of a gateway takes connections though no guest answers them: give `--probe-line` as well.
+    #[arg(long, value_name = "HOST:PORT", value_parser = values::text(values::host_port))]
+    pub probe: Option<String>,
+    /// Send this line every 5 ms on one connection instead, to which the service answers, such as PING
+    #[arg(long, value_name = "TEXT", requires = "probe")]
+    pub probe_line: Option<String>,
+    /// Wait at most so long, such as 90s or 10m; the VM is protected again by itself
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = control::patience)]
+    pub timeout: Duration,
+    /// Print the result as one line of JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What a VM is waited for to be.

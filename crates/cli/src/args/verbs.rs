@@ -125,7 +125,7 @@ pub struct SnapshotArgs {
     /// Name of the VM
     #[arg(value_parser = values::value(values::name))]
     pub name: VmName,
-    /// Where to write the snapshot
+    /// Where to write the snapshot, on the host where the command is given
     pub file: PathBuf,
     /// Replace the file if it is there already
     #[arg(long)]
@@ -160,9 +160,9 @@ pub struct ReleaseArgs {
     /// The epoch to close, which the refused start has named
     #[arg(long, value_name = "N", value_parser = values::value(values::number))]
     pub epoch: u64,
-    /// The directory with the VM's record
+    /// The directory with the VM's record [default: that of the site, if an agent looks after the VM]
     #[arg(long, value_name = "DIR")]
-    pub arbiter: PathBuf,
+    pub arbiter: Option<PathBuf>,
     /// Do not ask for the VM's name; needed without a terminal
     #[arg(long)]
     pub yes: bool,

@@ -90,6 +90,28 @@ impl Site {
         self.agent.to()
     }
 
+    /// Where the agent is called, for people.
+    pub(super) fn place(&self) -> String {
+        self.agent.place()
+    }
+
+    /// Connects to the agent's socket.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub(super) fn connect(&self) -> Result<UnixStream, AskError> {
+        let nobody = |reason: String| {
+            AskError::Call(CallError::Nobody {
+                place: self.place(),
+                reason,
+            })
+        };
+        match self.to() {
+            Where::Socket(socket) => UnixStream::connect(socket).map_err(|error| nobody(error.to_string())),
+            Where::Host { .. } => Err(nobody("it is not this host's".into())),
+        }
+    }
+
     /// How a VM is.
     pub fn vm(&self, vm: &VmName) -> Result<VmObject, AskError> {
         self.get(&format!("/v1/vms/{vm}"))
@@ -103,6 +125,11 @@ impl Site {
     /// Asks for an object.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AskError> {
         self.agent.get(path)
+    }
+
+    /// Asks for lines of text.
+    pub fn text(&self, path: &str) -> Result<String, AskError> {
+        self.agent.text(path)
     }
 
     /// Asks for an object that is made for this question.

@@ -4,7 +4,10 @@
 
 mod changes;
 mod client;
+mod passage;
+mod probe;
 mod settings;
+mod testing;
 mod text;
 mod verbs;
 mod waiting;
@@ -12,8 +15,9 @@ mod watch;
 
 pub use client::{Site, named_socket};
 pub use settings::{edit, set};
+pub use testing::test;
 pub use verbs::{
-    cancel, check, create, delete, drain, events, hosts, move_vm, operations, power, protection, start,
-    status, stop, swap, undrain, wait,
+    cancel, check, create, delete, drain, events, hosts, move_vm, operations, power, protection, release,
+    start, status, stop, swap, undrain, wait,
 };
 pub use watch::watch;

@@ -364,6 +364,29 @@ pub fn cancel(id: &str, trial: TrialArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Has the record of a VM's epoch closed, if `confirm` agrees, which hears where the record has it run.
+pub fn release(
+    site: &Site,
+    name: &VmName,
+    epoch: u64,
+    confirm: impl Fn(&str) -> Result<()>,
+) -> Result<ExitCode> {
+    let path = format!("/v1/vms/{name}/release");
+    let asked = site.change(
+        "POST",
+        &format!("{path}?dry_run=true"),
+        &json!({ "epoch": epoch }),
+    )?;
+    let change = if asked.already {
+        asked
+    } else {
+        confirm(&asked.sentence)?;
+        site.change("POST", &path, &json!({ "epoch": epoch }))?
+    };
+    say!("{}", change.sentence);
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Waits until a VM is as wanted.
 pub fn wait(args: &WaitArgs) -> Result<ExitCode> {
     let site = Site::needed()?;

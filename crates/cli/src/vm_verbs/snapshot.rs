@@ -1,22 +1,28 @@
 //! `snapshot`: a running VM's memory and devices in a file. The VM's process sends the file over its control
-//! socket, and here it is written; whatever becomes of this program, the VM does not notice.
+//! socket, which agents pass on from another host of the site, and here it is written; whatever becomes of
+//! this program, the VM does not notice.
 
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use anyhow::Result;
-use control::{Hook, Taken, VerbError};
+use control::{CallError, Caller, Hook, Taken, VerbError};
 use report::amount;
 use serde::Serialize;
 
 use crate::args::SnapshotArgs;
 use crate::draft::Draft;
+use crate::site::Site;
 use crate::spec;
 use terminal::Line;
 
 /// Takes a snapshot of a VM that runs.
 pub fn snapshot(args: &SnapshotArgs) -> Result<ExitCode> {
     let (vm, path) = (&args.name, args.file.display());
-    let process = control::process(&spec::local_directory(), vm)?;
+    let site = Site::of(vm)?;
+    let process = || control::process(&spec::local_directory(), vm);
+    if site.is_none() {
+        process()?;
+    }
     if args.file.exists() && !args.replace {
         let sentence =
             format!("{path} is there already; give `--replace` or another name; nothing was changed");
@@ -31,7 +37,15 @@ pub fn snapshot(args: &SnapshotArgs) -> Result<ExitCode> {
         child: None,
     });
     let hook = shell.as_mut().map(|shell| shell as &mut dyn Hook);
-    let taken = control::snapshot(&process, hook, draft.file(), &mut |text| line.show(text));
+    let watch = &mut |text: &str| line.show(text);
+    let taken = match site {
+        None => control::snapshot(&process()?, hook, draft.file(), watch),
+        Some(site) => {
+            let asked = format!("/v1/vms/{vm}/snapshot?hook={}", hook.is_some());
+            let caller = Caller::over(vm.as_str(), site.lead_on(&asked)?);
+            control::snapshot_over(caller, hook, draft.file(), watch).map_err(cut_off)
+        }
+    };
     line.clear();
     let Some(taken) = taken? else {
         tell!("lockstep: stopped; no snapshot of {vm} was kept, and its guest runs on");
@@ -40,6 +54,17 @@ pub fn snapshot(args: &SnapshotArgs) -> Result<ExitCode> {
     draft.keep(args.replace).map_err(cannot)?;
     report(args, &taken)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a connection that has ended means, where it leads through agents.
+fn cut_off(error: VerbError) -> VerbError {
+    match error {
+        VerbError::Call(CallError::Ended(vm)) => VerbError::Failed(format!(
+            "the connection to the process of {vm} has ended: the process has, or an agent between here and \
+             there; nothing was kept"
+        )),
+        error => error,
+    }
 }
 
 /// The result for programs.

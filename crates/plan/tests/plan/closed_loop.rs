@@ -93,19 +93,15 @@ fn happen(world: &mut World) {
     }
 }
 
-/// Somebody begins an operation, unless there is one.
-fn begin(world: &mut World, host: usize, vm: usize) {
-    let to = world.hosts[host].name.clone();
+/// One of the operations that kill nothing.
+fn usual(world: &mut World, vm: usize, drawn: u64, to: &plan::HostName) -> Kind {
+    let (to, wall) = (to.clone(), world.now().wall);
     let names: Vec<_> = world.hosts.iter().map(|host| host.name.clone()).collect();
-    let wall = world.now().wall;
     let (owner, member) = match &world.vms[vm].live {
         Some(live) => (live.host, live.member.map(|member| names[member].clone())),
         None => (world.vms[vm].home, None),
     };
-    if world.vms[vm].operation.is_some() {
-        return;
-    }
-    let kind = match world.dice.below(10) {
+    match drawn {
         0..=1 => Kind::Failover {
             from: names[owner].clone(),
         },
@@ -137,6 +133,35 @@ fn begin(world: &mut World, host: usize, vm: usize) {
             };
             if is_off { Kind::Start } else { Kind::Stop }
         }
+    }
+}
+
+/// Somebody begins an operation, unless there is one.
+fn begin(world: &mut World, host: usize, vm: usize) {
+    let to = world.hosts[host].name.clone();
+    let names: Vec<_> = world.hosts.iter().map(|host| host.name.clone()).collect();
+    let wall = world.now().wall;
+    let (owner, member, epoch) = match &world.vms[vm].live {
+        Some(live) => (
+            live.host,
+            live.member.map(|member| names[member].clone()),
+            live.epoch,
+        ),
+        None => (world.vms[vm].home, None, 0),
+    };
+    if world.vms[vm].operation.is_some() {
+        return;
+    }
+    let kind = match (world.dice.below(12), &member) {
+        (10, Some(_)) => Kind::TestFailover {
+            from: names[owner].clone(),
+            epoch,
+        },
+        (11, Some(member)) => Kind::TestBackup {
+            host: member.clone(),
+            epoch,
+        },
+        (drawn, _) => usual(world, vm, drawn % 10, &to),
     };
     let name = world.vms[vm].name.clone();
     world.hosts[owner].agent.backoff.forgive(&name, &to);
@@ -398,7 +423,8 @@ fn an_operation_goes_on_though_every_agent_is_killed_in_each_of_its_steps() {
             let (owner, member) = (live.host, live.member.unwrap());
             let other = (0..world.hosts.len()).find(|host| *host != owner && *host != member);
             let other = world.hosts[other.unwrap()].name.clone();
-            let kind = match seed % 4 {
+            let epoch = live.epoch;
+            let kind = match seed % 6 {
                 0 => Kind::Failover {
                     from: world.hosts[owner].name.clone(),
                 },
@@ -406,6 +432,14 @@ fn an_operation_goes_on_though_every_agent_is_killed_in_each_of_its_steps() {
                 2 => Kind::MoveBackup {
                     from: Some(world.hosts[member].name.clone()),
                     to: Some(other),
+                },
+                3 => Kind::TestFailover {
+                    from: world.hosts[owner].name.clone(),
+                    epoch,
+                },
+                4 => Kind::TestBackup {
+                    host: world.hosts[member].name.clone(),
+                    epoch,
                 },
                 _ => Kind::Reset,
             };

@@ -148,11 +148,13 @@ fn some_view(tape: &mut Tape<'_>, host: HostName) -> View {
 fn some_operation(tape: &mut Tape<'_>) -> Option<Operation> {
     let (one, other) = (tape.host(), name(NAMES[1 + tape.below(4)]));
     let is_named = tape.rarely(3);
-    let kind = match tape.below(12).min(10) {
+    let kind = match tape.below(14) {
         0 | 1 => return None,
         2 => Kind::Failover { from: one },
         3 => Kind::Move { to: other },
-        4 | 10 => Kind::MoveBackup {
+        12 => Kind::TestFailover { from: one, epoch: 1 },
+        13 => Kind::TestBackup { host: one, epoch: 1 },
+        4 | 10 | 11 => Kind::MoveBackup {
             from: Some(one),
             to: is_named.then_some(other),
         },
@@ -321,6 +323,12 @@ fn refusal(process: Option<&Process>, action: &Action) -> Option<&'static str> {
         (Some(process), _) => process,
     };
     let is_primary = process.role == Some(RoleWord::Primary);
+    if let Action::Decide | Action::Kill { .. } = action {
+        // Nobody asks the process: it must be a half of the VM in the epoch that is meant.
+        let is_half = is_primary || process.role == Some(RoleWord::Backup);
+        let is_other = matches!(action, Action::Kill { epoch } if process.epoch != *epoch);
+        return (!is_half || is_other).then_some("it is no half of that epoch");
+    }
     match process.role {
         None => return Some("connecting"),
         Some(RoleWord::Claiming) => return Some("undecided"),

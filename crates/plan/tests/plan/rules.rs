@@ -309,6 +309,89 @@ fn a_failover_hands_over_and_ends_where_the_vm_has_gone() {
     assert_eq!(failed(&decide_at(at(101), &vm, |_| {})), ["tries"]);
 }
 
+/// A test of epoch 1 that is decided, or not yet.
+fn tested(vm: &mut Vm, kind: Kind, is_decided: bool) {
+    vm.operation = begun(kind);
+    vm.operation.as_mut().unwrap().is_confirmed = is_decided;
+}
+
+#[test]
+fn a_test_of_the_owner_decides_and_kills_and_ends_where_the_vm_is_protected_again() {
+    let kind = |from: &str| Kind::TestFailover {
+        from: name(from),
+        epoch: 1,
+    };
+    let mut vm = paired();
+    tested(&mut vm, kind("a"), false);
+    assert_eq!(decide(&vm).action, Action::Decide);
+    tested(&mut vm, kind("a"), true);
+    assert_eq!(decide(&vm).action, Action::Kill { epoch: 1 });
+    // It is seen there that it has won the next epoch, and it gets a backup before the test ends.
+    let mut there = solo();
+    tested(&mut there, kind("b"), true);
+    there.seen.here.as_mut().unwrap().process.epoch = 2;
+    let decision = decide(&there);
+    assert!(matches!(decision.action, Action::Prepare { .. }), "{decision:?}");
+    assert_eq!(decision.ended, None);
+    let mut again = paired();
+    tested(&mut again, kind("b"), true);
+    again.seen.here.as_mut().unwrap().process.epoch = 2;
+    let decision = decide(&again);
+    assert_eq!(
+        (decision.action, decision.ended),
+        (Action::Nothing, Some(Outcome::Done))
+    );
+}
+
+#[test]
+fn a_test_of_the_backup_is_carried_out_by_the_agent_of_its_host() {
+    let kind = |host: &str| Kind::TestBackup {
+        host: name(host),
+        epoch: 1,
+    };
+    let mut member = paired();
+    member.seen.here = Some(view("a", process(RoleWord::Backup, Some("b"))));
+    tested(&mut member, kind("a"), false);
+    assert_eq!(decide(&member).action, Action::Decide);
+    tested(&mut member, kind("a"), true);
+    assert_eq!(decide(&member).action, Action::Kill { epoch: 1 });
+    tested(&mut member, kind("c"), true);
+    assert!(is_wait(&decide(&member)), "another host's is meant");
+    member.operation = None;
+    assert_eq!(decide(&member).action, Action::Nothing);
+    let mut owner = paired();
+    tested(&mut owner, kind("b"), true);
+    let decision = decide(&owner);
+    assert!(is_wait(&decision) && decision.ended.is_none(), "{decision:?}");
+    owner.seen.here.as_mut().unwrap().process.epoch = 2;
+    assert_eq!(decide(&owner).ended, Some(Outcome::Done));
+}
+
+#[test]
+fn a_test_fails_without_a_kill_if_the_vm_is_not_protected_any_more() {
+    let kind = Kind::TestFailover {
+        from: name("a"),
+        epoch: 1,
+    };
+    for is_decided in [false, true] {
+        let mut alone = solo();
+        tested(&mut alone, kind.clone(), is_decided);
+        let decision = decide(&alone);
+        assert_eq!(failed(&decision), ["no-backup"]);
+        assert!(matches!(decision.action, Action::Prepare { .. }), "{decision:?}");
+        let mut unwanted = paired();
+        unwanted.desired.protected = Protected::Off;
+        tested(&mut unwanted, kind.clone(), is_decided);
+        assert_eq!(decide(&unwanted).action, Action::Dismiss);
+        assert_eq!(failed(&decide(&unwanted)).len(), 1);
+    }
+    // A half was lost before anybody killed one.
+    let mut overtaken = paired();
+    tested(&mut overtaken, kind, false);
+    overtaken.seen.here.as_mut().unwrap().process.epoch = 2;
+    assert_eq!(failed(&decide(&overtaken)), ["no-backup"]);
+}
+
 #[test]
 fn a_move_takes_the_backup_there_first_and_then_hands_over() {
     let mut vm = paired();

@@ -1,7 +1,7 @@
 //! What agents decide is carried out; a process refuses what a real one would, and then the test has failed.
 
 use messages::time::Span;
-use plan::{Action, Decision, End, HostName, Kind};
+use plan::{Action, Decision, End, HostName, Kind, Loss};
 
 use super::{Live, SimClone, World};
 use crate::sample;
@@ -116,6 +116,25 @@ impl World {
                 // An agent that dies before it has noted the answer gives the order again.
                 if self.dice.percent(50) {
                     self.vms[index].operation.as_mut().unwrap().is_confirmed = true;
+                }
+            }
+            Action::Decide => {
+                // An agent that dies before it has written that down decides again.
+                if self.dice.percent(50) {
+                    self.vms[index].operation.as_mut().unwrap().is_confirmed = true;
+                }
+            }
+            Action::Kill { epoch } => {
+                let vm = &self.vms[index];
+                assert!(vm.operation.as_ref().unwrap().is_confirmed, "it may be cancelled");
+                let live = vm.live.as_ref().unwrap();
+                assert_eq!(live.epoch, epoch, "a half of this epoch was killed already");
+                if live.host == host {
+                    self.owner_is_gone(index);
+                } else {
+                    assert_eq!(live.member, Some(host), "it is no half of the VM");
+                    self.lose_backup(index, Loss::Suspected(report::SuspicionWord::LinkLost));
+                    self.vms[index].live.as_mut().unwrap().epoch += 1;
                 }
             }
             Action::Pause | Action::Resume => {

@@ -112,7 +112,7 @@ pub struct Live {
     dismissing_until: u64,
     swap: Option<(u64, bool, Cause)>,
     paused: bool,
-    epoch: u64,
+    pub epoch: u64,
 }
 
 pub struct SimVm {

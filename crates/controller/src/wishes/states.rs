@@ -83,7 +83,7 @@ fn is_so(
 ) -> Result<Option<Change>, Problem> {
     let lives = vm.live.as_ref().filter(|_| vm.face.observed.is_some());
     let is_paused = lives.is_some_and(|(_, status)| status.paused_since_wall_ns.is_some());
-    let since = |asked: &AskedRecord| crate::api::types::moment(Wall(asked.at_wall_ns));
+    let since = |asked: &AskedRecord| Wall(asked.at_wall_ns).rfc3339();
     let is_wanted = before.power == wanted;
     match (wanted, lives) {
         (PowerWord::On, Some((host, _))) if is_wanted && !is_paused => {

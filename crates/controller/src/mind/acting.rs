@@ -63,6 +63,8 @@ impl Mind {
                 self.order(&name, Action::Stop { hard }, Verb::Stop { hard });
             }
             Action::Reset => self.order(&name, Action::Reset, Verb::Reset),
+            Action::Decide => self.decide_test(now, vm),
+            Action::Kill { epoch } => self.kill(now, vm, *epoch),
             Action::Pause => self.order(&name, Action::Pause, Verb::Pause),
             Action::Resume => self.order(&name, Action::Resume, Verb::Resume),
         }

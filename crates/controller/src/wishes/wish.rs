@@ -5,7 +5,6 @@ use plan::HostName;
 use serde::Serialize;
 use store::{Expected, Key};
 
-use crate::api::types::VerdictObject;
 use crate::keeper::Write;
 use crate::known::Record;
 use crate::limits::COMMENT_BYTES_MAX;
@@ -40,7 +39,9 @@ pub struct Change {
     /// The host that is chosen for it; `None`: it needs none, or none is there.
     pub host: Option<HostName>,
     /// How hosts are judged for it, where it needs one.
-    pub verdicts: Vec<VerdictObject>,
+    pub verdicts: Vec<plan::Verdict>,
+    /// The host that would be chosen of them.
+    pub best: Option<HostName>,
 }
 
 impl Change {
@@ -59,11 +60,11 @@ impl Change {
         if self.already {
             return self;
         }
-        let mut verdicts = VerdictObject::all(&vm.placement);
-        verdicts.retain(|verdict| to.is_none_or(|to| to.as_str() == verdict.host));
+        let mut verdicts = vm.placement.verdicts().to_vec();
+        verdicts.retain(|verdict| to.is_none_or(|to| *to == verdict.host));
         let would_do = |host: &&HostName| {
             let mut verdicts = verdicts.iter();
-            verdicts.any(|verdict| verdict.fits && verdict.host == host.as_str())
+            verdicts.any(|verdict| verdict.outcome.is_ok() && verdict.host == **host)
         };
         let host = to.or(vm.placement.best()).filter(would_do).cloned();
         let would = match &host {
@@ -73,6 +74,7 @@ impl Change {
         Change {
             host,
             verdicts,
+            best: vm.placement.best().cloned(),
             would,
             ..self
         }

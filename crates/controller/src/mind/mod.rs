@@ -3,8 +3,8 @@
 //!
 //! It never waits: what takes time is an errand on a thread or a task of its own, and comes back as something
 //! told (`told`). `hearing` takes in what is told, `looking` makes of it what the planner looks at, `acting`
-//! carries out what was decided, `recording` writes down what the next controller must know, `telling` tells
-//! of it, and `ownership` asks the arbiter.
+//! carries out what was decided, `testing` what is decided of a test, `recording` writes down what the next
+//! controller must know, `telling` tells of it, and `ownership` asks the arbiter.
 
 mod acting;
 mod hearing;
@@ -12,6 +12,7 @@ mod looking;
 mod ownership;
 mod recording;
 mod telling;
+mod testing;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +60,8 @@ struct Handled {
     was_here: bool,
     /// That it cannot be taken away from this host.
     is_stuck: bool,
+    /// When its process on this host was to be killed last.
+    killing: Option<Time>,
 }
 
 /// What the mind thinks with.

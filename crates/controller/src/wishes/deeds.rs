@@ -2,12 +2,15 @@
 
 use messages::vm_name::VmName;
 use plan::HostName;
+use report::StateWord;
 use store::{Expected, Key};
 
 use super::wish::{Change, Wisher, after, find, host, with_operation, write};
 use crate::keeper::Write;
-use crate::records::{DrainRecord, KindRecord, OperationRecord, OperationState, VmKey};
-use crate::scene::Scene;
+use crate::records::{
+    DrainRecord, EndWord, EndedRecord, KindRecord, OperationRecord, OperationState, Place, VmKey,
+};
+use crate::scene::{Scene, SceneVm};
 use membership::problem::Problem;
 
 /// What somebody wants done with a VM that runs.
@@ -21,6 +24,13 @@ pub enum Deed {
     MoveBackup(Option<String>),
     /// Its reset button is pressed.
     Reset,
+    /// The process of one of its halves is killed.
+    Test {
+        /// That of the owner, or else that of the backup?
+        of_owner: bool,
+        /// Even if no third host could take a new backup?
+        anyway: bool,
+    },
 }
 
 /// Something is done with a VM that runs.
@@ -81,11 +91,45 @@ pub fn deed(scene: &Scene, name: &VmName, deed: &Deed, wisher: &Wisher) -> Resul
             }
         }
         Deed::Reset => KindRecord::Reset,
+        Deed::Test { of_owner, anyway } => test(name, vm, *of_owner, *anyway)?,
     };
     let change = with_operation(scene, name, vm, None, kind, wisher)?;
     Ok(match backup_on {
         Some(to) => change.with_backup_on(vm, to.as_ref()),
         None => change,
+    })
+}
+
+/// A half of a VM is to be killed, to see that the VM goes on.
+fn test(name: &VmName, vm: &SceneVm, of_owner: bool, anyway: bool) -> Result<KindRecord, Problem> {
+    let live = vm.live.as_ref();
+    let member = vm.member().filter(|_| vm.face.state == StateWord::Protected);
+    let (Some((owner, status)), Some(member)) = (live, member) else {
+        let reasons = vm.face.reasons.iter().map(plan::Why::reason).collect();
+        let detail = format!(
+            "{name} is {}, and only a VM that is protected outlives its test; nothing was changed",
+            vm.face.state.as_str()
+        );
+        return Err(Problem::new("not-now", detail).because(reasons));
+    };
+    if vm.placement.best().is_none() && !anyway {
+        let verdicts = vm.placement.verdicts().iter();
+        let reasons = verdicts.filter_map(|verdict| verdict.outcome.as_ref().err());
+        let reasons = reasons.flatten().map(plan::Why::reason).collect();
+        let detail = format!(
+            "no third host is left that could take a new backup of {name}; with `--anyway` the test is made \
+             all the same, and the new backup comes where the process was killed, if that host can hold it; \
+             nothing was changed"
+        );
+        return Err(Problem::new("no-spare-host", detail).because(reasons));
+    }
+    let epoch = status.epoch;
+    Ok(if of_owner {
+        let from = owner.as_str().to_owned();
+        KindRecord::TestFailover { from, epoch }
+    } else {
+        let host = member.as_str().to_owned();
+        KindRecord::TestBackup { host, epoch }
     })
 }
 
@@ -151,6 +195,34 @@ fn would_drain(scene: &Scene, host: &HostName) -> String {
     }
 }
 
+/// A person has said that the process of this epoch of a VM surely runs no more: that it has ended is written
+/// down in the place of its host's agent.
+///
+/// # Errors
+/// There is no such VM.
+pub fn ended(scene: &Scene, name: &VmName, epoch: u64) -> Result<Change, Problem> {
+    let (vm, _) = find(scene, name)?;
+    let Some(before) = vm.known.place.as_ref() else {
+        return Ok(Change::already(format!("{name} never ran")));
+    };
+    if before.value.epoch > epoch || before.value.ended.is_some() {
+        return Ok(Change::already(format!("{name} has ended already")));
+    }
+    let place = Place {
+        ended: Some(EndedRecord {
+            how: EndWord::Died,
+            by: String::new(),
+            at_wall_ns: scene.now.wall.0,
+        }),
+        ..before.value.clone()
+    };
+    Ok(Change {
+        writes: vec![write(VmKey::Place.of(name), &place, after(Some(before)))],
+        sentence: format!("{name} has ended"),
+        ..Change::default()
+    })
+}
+
 /// Ends an operation. What its step under way does is done.
 ///
 /// # Errors
@@ -169,6 +241,18 @@ pub fn cancel(scene: &Scene, id: &str) -> Result<Change, Problem> {
     if record.value.state != OperationState::Running {
         return Ok(Change::already(format!("operation {id} has ended already")));
     }
+    let is_test = matches!(
+        record.value.kind,
+        KindRecord::TestFailover { .. } | KindRecord::TestBackup { .. }
+    );
+    if is_test && record.value.confirmed {
+        let detail = format!(
+            "`{}` of {name} is decided: its process is killed, and {name} gets another backup by itself; \
+             nothing was changed",
+            record.value.kind.word()
+        );
+        return Err(Problem::new("decided", detail));
+    }
     let operation = OperationRecord {
         state: OperationState::Cancelled,
         ended_wall_ns: scene.now.wall.0,
@@ -183,4 +267,49 @@ pub fn cancel(scene: &Scene, id: &str) -> Result<Change, Problem> {
         operation: Some(operation),
         ..Change::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::known::{KnownVm, Record};
+    use plan::HostName;
+
+    #[test]
+    fn a_test_is_cancelled_until_it_is_decided() {
+        let vm = VmName::new("web").unwrap();
+        let wisher = Wisher {
+            by: "ada".into(),
+            id: "7".into(),
+            comment: String::new(),
+        };
+        for (confirmed, expected) in [(false, Ok(())), (true, Err("decided"))] {
+            let mut scene = Scene::empty(crate::scene::now(), HostName::new("a"));
+            let kind = KindRecord::TestBackup {
+                host: "b".into(),
+                epoch: 3,
+            };
+            let operation = OperationRecord {
+                confirmed,
+                ..wisher.operation(&scene, &vm, kind)
+            };
+            let known = KnownVm {
+                operation: Some(Record {
+                    value: operation,
+                    revision: store::Revision(1),
+                }),
+                ..KnownVm::default()
+            };
+            scene.known.vms.insert(vm.clone(), known);
+            let cancelled = cancel(&scene, "7");
+            let told = cancelled
+                .as_ref()
+                .map(|_| ())
+                .map_err(|problem| problem.code.as_str());
+            assert_eq!(told, expected);
+            if let Ok(change) = cancelled {
+                assert_eq!(change.operation.unwrap().state, OperationState::Cancelled);
+            }
+        }
+    }
 }

@@ -9,7 +9,7 @@ mod settings;
 mod states;
 mod wish;
 
-pub use deeds::{Deed, cancel, deed, drain};
+pub use deeds::{Deed, cancel, deed, drain, ended};
 pub use settings::{Settings, create, delete, settings};
 pub use states::{power, protection};
 pub use wish::{Change, Wisher, find, no_vm};

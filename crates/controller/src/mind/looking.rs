@@ -9,6 +9,7 @@ use machine::MODEL;
 use messages::joining::{PROTOCOL, PROTOCOL_OLDEST};
 use messages::time::Time;
 use messages::vm_name::VmName;
+use plan::limits::STALE_REMOTE;
 use plan::{
     Decision, Desired, Face, Host, HostName, Need, Now, Ownership, Placement, Protocols, Seen, Site, Views,
     Vm, face, placement_of, plan,
@@ -207,7 +208,9 @@ impl Mind {
     /// those of this host of which nobody has written down how they ended.
     fn want_owners(&self, vms: &[Vm]) {
         let wanted = vms.iter().filter(|vm| {
-            let is_seen = vm.seen.here.is_some() || vm.seen.elsewhere.is_some();
+            // What a host told that is silent by now is no sight of a process.
+            let is_fresh = |view: &plan::View| view.age <= STALE_REMOTE;
+            let is_seen = vm.seen.here.is_some() || vm.seen.elsewhere.as_ref().is_some_and(is_fresh);
             let is_to_run = !matches!(vm.desired.power, plan::Power::Off { .. });
             let has_run = self
                 .known

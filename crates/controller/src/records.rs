@@ -266,6 +266,20 @@ pub enum KindRecord {
         /// The host that is to have it; null: whichever suits the VM best.
         to: Option<String>,
     },
+    /// The owner's process is killed, as if its host had died.
+    TestFailover {
+        /// The owner's host when it began.
+        from: String,
+        /// The VM's epoch then.
+        epoch: u64,
+    },
+    /// The backup's process is killed, as if its host had died.
+    TestBackup {
+        /// The host of the backup when it began.
+        host: String,
+        /// The VM's epoch then.
+        epoch: u64,
+    },
     /// The guest's reset button is pressed.
     Reset,
     /// The VM has a backup.
@@ -292,6 +306,14 @@ impl KindRecord {
             KindRecord::MoveBackup { from, to } => Kind::MoveBackup {
                 from: from.as_ref().map(host),
                 to: to.as_ref().map(host),
+            },
+            KindRecord::TestFailover { from, epoch } => Kind::TestFailover {
+                from: host(from),
+                epoch: *epoch,
+            },
+            KindRecord::TestBackup { host: at, epoch } => Kind::TestBackup {
+                host: host(at),
+                epoch: *epoch,
             },
             KindRecord::Reset => Kind::Reset,
             KindRecord::Protect { to } => Kind::Protect {
@@ -334,7 +356,7 @@ pub struct OperationRecord {
     pub state: OperationState,
     /// When it was last seen to make progress, in nanoseconds since 1970.
     pub progress_wall_ns: u64,
-    /// Has the process confirmed the order for a step that leaves no trace?
+    /// Has the process confirmed the order for a step that leaves no trace? Of a test: is it decided?
     #[serde(default)]
     pub confirmed: bool,
     /// Why it has failed.
@@ -399,6 +421,8 @@ impl KindRecord {
             KindRecord::Failover { .. }
             | KindRecord::Move { .. }
             | KindRecord::MoveBackup { .. }
+            | KindRecord::TestFailover { .. }
+            | KindRecord::TestBackup { .. }
             | KindRecord::Protect { .. } => true,
             KindRecord::Reset | KindRecord::Start | KindRecord::Stop | KindRecord::Unprotect => false,
         }
@@ -411,6 +435,8 @@ impl KindRecord {
             KindRecord::Failover { .. } => "failover",
             KindRecord::Move { .. } => "move",
             KindRecord::MoveBackup { .. } => "move-backup",
+            KindRecord::TestFailover { .. } => "test failover",
+            KindRecord::TestBackup { .. } => "test backup",
             KindRecord::Reset => "reset",
             KindRecord::Protect { .. } => "protect",
             KindRecord::Start => "start",
