@@ -14,6 +14,8 @@ VMS = (VM, "ldap", "mail", "wiki")
 # guest while it stands is lost, and the client's TCP sends it again after 200 ms at the earliest (the gateway
 # does so at once).
 GAP_S, AGAIN_S = 0.100, 0.250
+# How long the clients are watched before the drain, to know their gaps without one.
+BEFORE_S = 15
 # Each change of a pair's membership may take so many timeouts of the pair.
 TIMEOUTS = 2
 
@@ -23,7 +25,8 @@ def drained(turn, behind, longest_s):
     with Site(turn.program, vms=VMS, behind=behind, keep=turn.keep) as site:
         ledgers = {vm: site.shop("a", vm) for vm in VMS}
         noise = Noise()
-        time.sleep(2)
+        before = time.monotonic()
+        time.sleep(BEFORE_S)
         begin = time.monotonic()
         site.places["b"].tell("drain", "a", seconds=300)
         end = time.monotonic()
@@ -37,7 +40,8 @@ def drained(turn, behind, longest_s):
             # Where it was longest may be the hand-over, or the copying before and after it.
             pauses = [ledger.pause_around(stop, live + 1) for stop, live in site.hand_overs(vm)]
             there = ", ".join(f"{pause * 1e3:.0f} in its hand-over" for pause in pauses)
-            told.append(f"{vm} {gaps[-1] * 1e3:.0f} ms ({there or 'not handed over'})")
+            usual = f"{ledger.pause_around(before, begin) * 1e3:.0f} before"
+            told.append(f"{vm} {gaps[-1] * 1e3:.0f} ms ({there or 'not handed over'}, {usual})")
         late = noise.worst(begin, end)
         noise.stop()
         figures = f"drained in {end - begin:.1f} s, longest gaps: {', '.join(told)}; this machine alone has "
