@@ -6,7 +6,7 @@ import re
 
 import schemathesis
 
-SOURCE = pathlib.Path(__file__).resolve().parents[2] / "crates/agent/src/api/problem.rs"
+SOURCE = pathlib.Path(__file__).resolve().parents[2] / "crates/membership/src/problem.rs"
 # The table of all codes: the word and the status.
 CODES = {
     word: int(status)

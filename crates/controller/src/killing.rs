@@ -8,7 +8,7 @@ use std::path::Path;
 
 use control::{Found, PATIENCE, Status};
 use messages::vm_name::VmName;
-use report::RoleWord;
+use report::{RoleWord, StateWord};
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -18,8 +18,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 /// There is none here, or the kernel does not allow it; the sentence says so.
 pub fn kill(sockets: &Path, vm: &VmName, epoch: u64, is_owner: bool) -> Result<u32, String> {
     let is_meant = |status: &Status| {
+        // A VM that has given its backup up meanwhile would not outlive its owner.
         let has_role = if is_owner {
-            status.is_live()
+            status.is_live() && status.protection.state == StateWord::Protected
         } else {
             status.role == Some(RoleWord::Backup)
         };

@@ -46,3 +46,5 @@ pub const NEWS_MAX: usize = 1_024;
 pub const REPORT_EVENTS_MAX: usize = 256;
 /// Bytes of the file of happenings, after which a new one is begun; the one before is kept beside it.
 pub const EVENTS_BYTES: u64 = 16 << 20;
+/// A change of a VM's sides that was noted less than so many nanoseconds ago is that of the test under way.
+pub const SWAP_NOTED_NS: u64 = 60_000_000_000;

@@ -156,6 +156,16 @@ pub struct EndedRecord {
     pub at_wall_ns: u64,
 }
 
+/// How a VM has no process that was never started.
+#[must_use]
+pub fn never_started() -> Ended {
+    Ended {
+        how: End::Never,
+        at: Wall(0),
+        age: Span(0),
+    }
+}
+
 impl EndedRecord {
     /// The same for the planner. It was read just now.
     #[must_use]
@@ -368,6 +378,16 @@ pub struct OperationRecord {
 }
 
 impl OperationRecord {
+    /// Is it a test whose kill is decided, so that nobody can end it any more?
+    #[must_use]
+    pub fn is_decided(&self) -> bool {
+        let is_test = matches!(
+            self.kind,
+            KindRecord::TestFailover { .. } | KindRecord::TestBackup { .. }
+        );
+        is_test && self.confirmed
+    }
+
     /// The same for the planner; `None`: it has ended.
     #[must_use]
     pub fn operation(&self) -> Option<plan::Operation> {

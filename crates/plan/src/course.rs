@@ -256,7 +256,7 @@ fn unprotected(look: &Look<'_>, process: &Process) -> Decision {
         return Decision::wait(vec![told("no-arbiter", &sentence)], None).stuck(look.drains_here());
     }
     let mut ended = None;
-    if let Some(to) = named(look) {
+    if let Some(to) = look.kind().and_then(Kind::named) {
         match obtain_named(look, process, to) {
             Ok(decision) => return decision,
             Err(reasons) => ended = Some(Outcome::Failed(reasons)),
@@ -268,15 +268,6 @@ fn unprotected(look: &Look<'_>, process: &Process) -> Decision {
     });
     decision.ended = ended;
     decision
-}
-
-/// The host that somebody has asked for.
-fn named<'a>(look: &Look<'a>) -> Option<&'a HostName> {
-    match look.kind()? {
-        Kind::Move { to } => Some(to),
-        Kind::MoveBackup { to, .. } | Kind::Protect { to } => to.as_ref(),
-        _ => None,
-    }
 }
 
 /// The next step towards a backup at the host that somebody has asked for.

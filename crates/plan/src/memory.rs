@@ -12,7 +12,7 @@ use crate::backoff::Backoff;
 use crate::decision::Action;
 use crate::health::{Health, Swap, Watch};
 use crate::host::HostName;
-use crate::limits::{ORDER_PATIENCE, REFUSED_REST};
+use crate::limits::{ORDER_PATIENCE, REFUSED_REST, STALE_REMOTE};
 use crate::moment::{Now, Wall};
 use crate::vm::{Ended, Failures, Lost, Ownership, Prepared, Process, Seen, View};
 use crate::why::Loss;
@@ -70,10 +70,13 @@ impl Views {
         }
     }
 
-    /// Was any process of the VM told of?
+    /// Is any process of the VM seen? What a host told that is silent by now is no sight of a process.
     #[must_use]
     pub fn is_any(&self) -> bool {
-        self.here.is_some() || self.elsewhere.is_some() || self.member.is_some()
+        let is_fresh = |view: &View| view.age <= STALE_REMOTE;
+        self.here.is_some()
+            || self.elsewhere.as_ref().is_some_and(is_fresh)
+            || self.member.as_ref().is_some_and(is_fresh)
     }
 }
 

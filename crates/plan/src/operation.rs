@@ -59,6 +59,18 @@ pub enum Kind {
     Unprotect,
 }
 
+impl Kind {
+    /// The host that somebody has asked for; `None`: none is named.
+    #[must_use]
+    pub fn named(&self) -> Option<&HostName> {
+        match self {
+            Kind::Move { to } => Some(to),
+            Kind::MoveBackup { to, .. } | Kind::Protect { to } => to.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 /// Something that somebody has begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {

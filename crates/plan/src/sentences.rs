@@ -252,11 +252,12 @@ fn differ(unlike: &Unlike) -> String {
 fn slowly(host: &HostName, slow: Slow) -> String {
     match slow {
         Slow::Percent(percent) => format!(
-            "{host} would run at {percent} % of the primary's speed; `--allow-slow` takes it all the same"
+            "{host} would run at {percent} % of the primary's speed; `protect --to {host}` takes it all the \
+             same"
         ),
         Slow::NoTranslator => format!(
-            "{host} cannot translate the guest's code, and would be about 8 times slower; `--allow-slow` \
-             takes it all the same"
+            "{host} cannot translate the guest's code, and would be about 8 times slower; `protect --to \
+             {host}` takes it all the same"
         ),
     }
 }

@@ -116,7 +116,7 @@ pub struct Asking<B> {
     pub body: B,
     /// The generation that what is changed must have (`If-Match`); `None`: any.
     pub generation: Option<u64>,
-    is_trial: bool,
+    is_dry_run: bool,
 }
 
 impl<B: DeserializeOwned + Commented> FromRequest<Desk> for Asking<B> {
@@ -134,7 +134,7 @@ impl<B: DeserializeOwned + Commented> FromRequest<Desk> for Asking<B> {
             generation: generation(&headers)?,
             desk: desk.clone(),
             body,
-            is_trial: query.dry_run,
+            is_dry_run: query.dry_run,
         })
     }
 }
@@ -170,7 +170,7 @@ impl<B> Asking<B> {
         wish: impl Fn(&Scene, &Wisher) -> Result<Change, Problem>,
     ) -> Result<Response, Problem> {
         let wish = |scene: &Scene| wish(scene, &self.wisher);
-        if self.is_trial {
+        if self.is_dry_run {
             let change = self.desk.judge(wish)?;
             let object = ChangeObject {
                 dry_run: true,

@@ -91,7 +91,7 @@ fn answering(vm: &SceneVm) -> Option<String> {
 fn ask(
     path: &std::path::Path,
     vm: &VmName,
-    (epoch, is_trial): (u64, bool),
+    (epoch, is_dry_run): (u64, bool),
     answers: Option<String>,
     by: String,
 ) -> Result<(ChangeObject, Option<u64>), Problem> {
@@ -103,7 +103,8 @@ fn ask(
         Err(error) => return Err(Problem::new("not-now", error.to_string())),
         Ok(Releasable::Already(why)) => {
             let sentence = format!("epoch {epoch} of {vm} is closed already: {why}");
-            (sentence, true, None)
+            // An earlier request may have closed it and not have come to write that down.
+            (sentence, true, (!is_dry_run).then_some(epoch))
         }
         Ok(Releasable::Open(_)) if answers.is_some() => {
             let answers = answers.unwrap_or_default();
@@ -113,7 +114,7 @@ fn ask(
             );
             return Err(Problem::new("not-now", detail));
         }
-        Ok(Releasable::Open(record)) if is_trial => (record.whereabouts(), false, None),
+        Ok(Releasable::Open(record)) if is_dry_run => (record.whereabouts(), false, None),
         Ok(Releasable::Open(record)) => {
             close(&mut arbiter, &record, by).map_err(away)?;
             let sentence =
@@ -122,7 +123,7 @@ fn ask(
         }
     };
     let change = ChangeObject {
-        dry_run: is_trial,
+        dry_run: is_dry_run,
         ..ChangeObject::new(sentence, already)
     };
     Ok((change, released))

@@ -167,13 +167,13 @@ pub struct ChangeObject {
     pub already: bool,
     /// The operation that goes on from here; null: all is done.
     pub operation: Option<OperationObject>,
-    /// Whether it was a trial (`dry_run`): the sentence says what would be done, and nothing was changed.
+    /// Whether it was a dry run: the sentence says what would be done, and nothing was changed.
     #[serde(default)]
     pub dry_run: bool,
-    /// In a trial, name of the host that would be chosen; null: none would be, or none has to be.
+    /// In a dry run, name of the host that would be chosen; null: none would be, or none has to be.
     #[serde(default)]
     pub host: Option<String>,
-    /// In a trial, how hosts are judged where the wish needs one.
+    /// In a dry run, how hosts are judged where the wish needs one.
     #[serde(default)]
     pub hosts: Vec<VerdictObject>,
 }

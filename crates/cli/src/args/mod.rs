@@ -29,8 +29,8 @@ pub use machine::{Engine, EngineArgs, PanicPolicy, SlowArgs, SlowPolicy, VmArgs}
 pub use process::{EventsArgs, OriginArgs, ProfileArgs, SandboxArgs};
 pub use settings::{EditArgs, SetArgs};
 pub use site::{
-    CancelArgs, CheckArgs, CreateArgs, DeleteArgs, DrainArgs, HostArgs, JsonArgs, MoveArgs, Patience,
-    StartVmArgs, TestArgs, TestCommand, TrialArgs, WaitArgs, Wanted,
+    CancelArgs, CheckArgs, CreateArgs, DeleteArgs, DrainArgs, DryRunArgs, HostArgs, JsonArgs, MoveArgs,
+    Patience, StartVmArgs, TestArgs, TestCommand, WaitArgs, Wanted,
 };
 pub use verbs::{
     BackupOfArgs, EventsOfArgs, NameArgs, OrderArgs, ProtectArgs, ProtectionCommand, ReleaseArgs,
@@ -48,8 +48,8 @@ use crate::values;
 #[derive(Parser)]
 #[command(name = "lockstep", version = crate::version::WITH_COMMIT, max_term_width = 100)]
 #[command(
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the other side has the VM, 4 refused, \
-                  5 no such VM here.\n\
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not as wanted, or the other side has the \
+                  VM, 4 refused, 5 no such VM here, 124 the time is over.\n\
                   Start with `lockstep demo`. `lockstep COMMAND --help` has all flags, `-h` the \
                   usual ones."
 )]

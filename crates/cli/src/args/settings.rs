@@ -3,7 +3,7 @@
 use clap::Args;
 use replica::VmName;
 
-use super::site::{CommentArgs, TrialArgs};
+use super::site::{CommentArgs, DryRunArgs};
 use crate::values;
 
 #[derive(Args)]
@@ -20,7 +20,7 @@ pub struct SetArgs {
     #[command(flatten)]
     pub comment: CommentArgs,
     #[command(flatten)]
-    pub trial: TrialArgs,
+    pub dry_run: DryRunArgs,
 }
 
 #[derive(Args)]

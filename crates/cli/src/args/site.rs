@@ -32,12 +32,12 @@ impl Patience {
 
 /// Whether a change is only judged.
 #[derive(Args, Clone, Copy, Default)]
-pub struct TrialArgs {
+pub struct DryRunArgs {
     /// Say what would be done, or why it is refused, and change nothing
     ///
     /// This needs an agent that looks after the VM. Where a host must be found, each is judged.
-    #[arg(long)]
-    pub dry_run: bool,
+    #[arg(long = "dry-run")]
+    pub is_wanted: bool,
 }
 
 /// Why something is wished.
@@ -62,7 +62,7 @@ pub struct CreateArgs {
     #[command(flatten)]
     pub comment: CommentArgs,
     #[command(flatten)]
-    pub trial: TrialArgs,
+    pub dry_run: DryRunArgs,
 }
 
 #[derive(Args)]
@@ -74,7 +74,7 @@ pub struct DeleteArgs {
     #[arg(long)]
     pub yes: bool,
     #[command(flatten)]
-    pub trial: TrialArgs,
+    pub dry_run: DryRunArgs,
 }
 
 #[derive(Args)]
@@ -93,7 +93,7 @@ pub struct StartVmArgs {
     #[command(flatten)]
     pub patience: Patience,
     #[command(flatten)]
-    pub trial: TrialArgs,
+    pub dry_run: DryRunArgs,
 }
 
 #[derive(Args)]
@@ -107,7 +107,7 @@ pub struct MoveArgs {
     #[command(flatten)]
     pub patience: Patience,
     #[command(flatten)]
-    pub trial: TrialArgs,
+    pub dry_run: DryRunArgs,
 }
 
 #[derive(Args)]
@@ -119,7 +119,7 @@ pub struct DrainArgs {
     #[command(flatten)]
     pub patience: Patience,
     #[command(flatten)]
-    pub trial: TrialArgs,
+    pub dry_run: DryRunArgs,
 }
 
 #[derive(Args)]
@@ -127,7 +127,7 @@ pub struct HostArgs {
     /// Name of the host
     pub host: String,
     #[command(flatten)]
-    pub trial: TrialArgs,
+    pub dry_run: DryRunArgs,
 }
 
 #[derive(Args)]
@@ -155,7 +155,7 @@ pub struct CancelArgs {
     /// Number of the operation
     pub id: String,
     #[command(flatten)]
-    pub trial: TrialArgs,
+    pub dry_run: DryRunArgs,
 }
 
 #[derive(Args)]

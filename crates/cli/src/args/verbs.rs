@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use replica::VmName;
 
-use super::site::{Patience, TrialArgs};
+use super::site::{DryRunArgs, Patience};
 use crate::values;
 
 #[derive(Args)]
@@ -52,7 +52,7 @@ pub struct BackupOfArgs {
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = control::patience)]
     pub timeout: Duration,
     #[command(flatten)]
-    pub trial: TrialArgs,
+    pub dry_run: DryRunArgs,
 }
 
 impl BackupOfArgs {
@@ -85,7 +85,7 @@ pub struct NameArgs {
     #[arg(value_parser = values::value(values::name))]
     pub name: VmName,
     #[command(flatten)]
-    pub trial: TrialArgs,
+    pub dry_run: DryRunArgs,
 }
 
 #[derive(Args)]
@@ -105,7 +105,7 @@ pub struct StopArgs {
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = control::patience)]
     pub timeout: Duration,
     #[command(flatten)]
-    pub trial: TrialArgs,
+    pub dry_run: DryRunArgs,
 }
 
 #[derive(Args)]
@@ -117,7 +117,7 @@ pub struct OrderArgs {
     #[arg(long)]
     pub yes: bool,
     #[command(flatten)]
-    pub trial: TrialArgs,
+    pub dry_run: DryRunArgs,
 }
 
 #[derive(Args)]

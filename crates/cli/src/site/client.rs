@@ -19,7 +19,7 @@ const VARIABLE: &str = "LOCKSTEP_HOST";
 pub struct Site {
     agent: Agent,
     /// Is every change only judged?
-    is_trial: bool,
+    is_dry_run: bool,
 }
 
 /// The agent's socket that the environment names, if it does.
@@ -42,7 +42,7 @@ impl Site {
         match UnixStream::connect(&socket) {
             Ok(_) => Ok(Some(Site {
                 agent,
-                is_trial: false,
+                is_dry_run: false,
             })),
             Err(_) if named.is_none() => Ok(None),
             Err(error) => Err(AskError::Call(CallError::Nobody {
@@ -52,9 +52,9 @@ impl Site {
         }
     }
 
-    /// The same, which has every change only judged if `is_trial`.
-    pub fn trial(self, is_trial: bool) -> Site {
-        Site { is_trial, ..self }
+    /// The same, which has every change only judged if `is_dry_run`.
+    pub fn dry_run(self, is_dry_run: bool) -> Site {
+        Site { is_dry_run, ..self }
     }
 
     /// The same, where a command needs an agent.
@@ -150,7 +150,7 @@ impl Site {
         body: &impl Serialize,
         generation: Option<u64>,
     ) -> Result<ChangeObject, AskError> {
-        let query = if self.is_trial { "?dry_run=true" } else { "" };
+        let query = if self.is_dry_run { "?dry_run=true" } else { "" };
         self.agent
             .change(method, &format!("{path}{query}"), body, generation)
     }

@@ -24,7 +24,7 @@ const EDITOR_DEFAULT: &str = "vi";
 
 /// Changes settings of a VM.
 pub fn set(args: &SetArgs) -> Result<ExitCode> {
-    let site = Site::needed()?.trial(args.trial.dry_run);
+    let site = Site::needed()?.dry_run(args.dry_run.is_wanted);
     let before = settings(&site, &args.name)?;
     let mut text: DocumentMut = before.toml.parse().context("the settings are no TOML")?;
     let mut protection = None;

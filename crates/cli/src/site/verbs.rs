@@ -19,7 +19,7 @@ use super::client::Site;
 use super::text;
 use super::waiting::Waited;
 use crate::args::{
-    CheckArgs, CreateArgs, DrainArgs, MoveArgs, Patience, StartVmArgs, TrialArgs, WaitArgs, Wanted,
+    CheckArgs, CreateArgs, DrainArgs, DryRunArgs, MoveArgs, Patience, StartVmArgs, WaitArgs, Wanted,
 };
 use crate::usage;
 use crate::vm_file::VmFile;
@@ -89,7 +89,7 @@ pub fn tell_change(change: &ChangeObject) {
 
 /// Makes a VM one of the site's, or changes its settings.
 pub fn create(args: &CreateArgs) -> Result<ExitCode> {
-    let site = Site::needed()?.trial(args.trial.dry_run);
+    let site = Site::needed()?.dry_run(args.dry_run.is_wanted);
     let toml = VmFile::whole_text(&args.file)?;
     let protection = if args.unprotected {
         ProtectionWord::Off
@@ -103,8 +103,8 @@ pub fn create(args: &CreateArgs) -> Result<ExitCode> {
 }
 
 /// Has a VM be none of the site's any more.
-pub fn delete(name: &VmName, trial: TrialArgs) -> Result<ExitCode> {
-    let site = Site::needed()?.trial(trial.dry_run);
+pub fn delete(name: &VmName, dry_run: DryRunArgs) -> Result<ExitCode> {
+    let site = Site::needed()?.dry_run(dry_run.is_wanted);
     let change = site.change("DELETE", &format!("/v1/vms/{name}"), &json!({}))?;
     tell_change(&change);
     Ok(ExitCode::SUCCESS)
@@ -112,7 +112,7 @@ pub fn delete(name: &VmName, trial: TrialArgs) -> Result<ExitCode> {
 
 /// Starts a VM.
 pub fn start(args: &StartVmArgs) -> Result<ExitCode> {
-    let site = Site::needed()?.trial(args.trial.dry_run);
+    let site = Site::needed()?.dry_run(args.dry_run.is_wanted);
     let name = &args.name;
     let body = json!({ "wanted": PowerWord::On, "on": args.on, "comment": args.comment.comment });
     let change = site.change("PUT", &format!("/v1/vms/{name}/power"), &body)?;
@@ -203,13 +203,13 @@ pub fn swap(
 
 /// Moves a VM to another host.
 pub fn move_vm(args: &MoveArgs) -> Result<ExitCode> {
-    let site = Site::needed()?.trial(args.trial.dry_run);
+    let site = Site::needed()?.dry_run(args.dry_run.is_wanted);
     swap(&site, &args.name, "move", Some(&args.to), &args.patience)
 }
 
 /// Has a host emptied, and waits until it is.
 pub fn drain(args: &DrainArgs) -> Result<ExitCode> {
-    let site = Site::needed()?.trial(args.trial.dry_run);
+    let site = Site::needed()?.dry_run(args.dry_run.is_wanted);
     let body = json!({ "wanted": true, "comment": args.comment.comment });
     let change = site.change("PUT", &format!("/v1/hosts/{}/drain", args.host), &body)?;
     if args.patience.no_wait || change.dry_run {
@@ -250,8 +250,8 @@ pub fn drain(args: &DrainArgs) -> Result<ExitCode> {
 }
 
 /// Lets a host take VMs again.
-pub fn undrain(host: &str, trial: TrialArgs) -> Result<ExitCode> {
-    let site = Site::needed()?.trial(trial.dry_run);
+pub fn undrain(host: &str, dry_run: DryRunArgs) -> Result<ExitCode> {
+    let site = Site::needed()?.dry_run(dry_run.is_wanted);
     let change = site.change(
         "PUT",
         &format!("/v1/hosts/{host}/drain"),
@@ -357,8 +357,8 @@ fn print_event(
 }
 
 /// Ends an operation.
-pub fn cancel(id: &str, trial: TrialArgs) -> Result<ExitCode> {
-    let site = Site::needed()?.trial(trial.dry_run);
+pub fn cancel(id: &str, dry_run: DryRunArgs) -> Result<ExitCode> {
+    let site = Site::needed()?.dry_run(dry_run.is_wanted);
     let change = site.change("DELETE", &format!("/v1/operations/{id}"), &json!({}))?;
     tell_change(&change);
     Ok(ExitCode::SUCCESS)

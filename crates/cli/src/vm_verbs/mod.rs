@@ -17,8 +17,8 @@ use control::{PATIENCE, Verb, VerbError};
 use replica::VmName;
 
 use crate::args::{
-    BackupOfArgs, EventsOfArgs, NameArgs, OrderArgs, ProtectArgs, ProtectionCommand, StatusArgs, StopArgs,
-    TrialArgs,
+    BackupOfArgs, DryRunArgs, EventsOfArgs, NameArgs, OrderArgs, ProtectArgs, ProtectionCommand, StatusArgs,
+    StopArgs,
 };
 use crate::args::{DeleteArgs, Patience};
 use crate::site::{self, Site};
@@ -108,9 +108,9 @@ pub fn move_backup(args: &ProtectArgs) -> Result<ExitCode> {
 }
 
 /// The agent that looks after the VM, if one does. Only an agent can judge a change without making it.
-fn site_for(vm: &VmName, trial: TrialArgs) -> Result<Option<Site>> {
-    if trial.dry_run {
-        let site = Site::needed()?.trial(true);
+fn site_for(vm: &VmName, dry_run: DryRunArgs) -> Result<Option<Site>> {
+    if dry_run.is_wanted {
+        let site = Site::needed()?.dry_run(true);
         site.vm(vm)?;
         return Ok(Some(site));
     }
@@ -120,8 +120,8 @@ fn site_for(vm: &VmName, trial: TrialArgs) -> Result<Option<Site>> {
 /// The same, unless an address is meant, which only a process started by hand has.
 fn site_of(args: &BackupOfArgs, to: Option<&str>) -> Result<Option<Site>> {
     match to {
-        Some(to) if to.contains(':') && !args.trial.dry_run => Ok(None),
-        _ => site_for(&args.name, args.trial),
+        Some(to) if to.contains(':') && !args.dry_run.is_wanted => Ok(None),
+        _ => site_for(&args.name, args.dry_run),
     }
 }
 
@@ -143,15 +143,15 @@ pub fn delete(args: &DeleteArgs) -> Result<ExitCode> {
         "{} is forgotten by the site; its disks stay.\nTo delete it",
         args.name
     );
-    confirm("delete", &args.name, args.yes || args.trial.dry_run, &warning)?;
-    site::delete(&args.name, args.trial)
+    confirm("delete", &args.name, args.yes || args.dry_run.is_wanted, &warning)?;
+    site::delete(&args.name, args.dry_run)
 }
 
 /// Suspends the protection of a VM that runs, or resumes it.
 pub fn protection(command: &ProtectionCommand) -> Result<ExitCode> {
     match command {
         ProtectionCommand::Suspend(args) => dismiss("protection suspend", args, true),
-        ProtectionCommand::Resume(args) => match site_for(&args.name, args.trial)? {
+        ProtectionCommand::Resume(args) => match site_for(&args.name, args.dry_run)? {
             Some(site) => {
                 let patience = args.patience();
                 site::protection(&site, &args.name, ProtectionWord::On, None, &patience)
@@ -188,7 +188,7 @@ pub fn unprotect(args: &OrderArgs) -> Result<ExitCode> {
 /// Dismisses the backup. `suspended`: its host is remembered.
 fn dismiss(command: &str, args: &OrderArgs, suspended: bool) -> Result<ExitCode> {
     let vm = &args.name;
-    let site = site_for(vm, args.trial)?;
+    let site = site_for(vm, args.dry_run)?;
     if let Some(site) = &site {
         // What is wished can be wished back, and the VM's agent says so.
         let wanted = if suspended {
@@ -209,7 +209,7 @@ fn dismiss(command: &str, args: &OrderArgs, suspended: bool) -> Result<ExitCode>
 /// Has the guest of a VM stand, or with `paused` false run on.
 pub fn pause(args: &NameArgs, paused: bool) -> Result<ExitCode> {
     let vm = &args.name;
-    if let Some(site) = site_for(vm, args.trial)? {
+    if let Some(site) = site_for(vm, args.dry_run)? {
         let wanted = if paused { PowerWord::Paused } else { PowerWord::On };
         return site::power(&site, vm, wanted);
     }
@@ -221,7 +221,7 @@ pub fn pause(args: &NameArgs, paused: bool) -> Result<ExitCode> {
 /// Has the two sides of a VM change their roles.
 pub fn failover(args: &NameArgs) -> Result<ExitCode> {
     let vm = &args.name;
-    if let Some(site) = site_for(vm, args.trial)? {
+    if let Some(site) = site_for(vm, args.dry_run)? {
         return site::swap(&site, vm, "failover", None, &Patience::usual());
     }
     let process = control::process(&spec::local_directory(), vm)?;
@@ -232,14 +232,14 @@ pub fn failover(args: &NameArgs) -> Result<ExitCode> {
 /// Switches a VM off.
 pub fn stop(args: &StopArgs) -> Result<ExitCode> {
     let vm = &args.name;
-    let site = site_for(vm, args.trial)?;
+    let site = site_for(vm, args.dry_run)?;
     let process = || control::process(&spec::local_directory(), vm);
     if site.is_none() {
         process()?;
     }
     if args.hard {
         let warning = format!("{vm} is switched off without being asked.\nTo pull its plug");
-        confirm("stop --hard", vm, args.yes || args.trial.dry_run, &warning)?;
+        confirm("stop --hard", vm, args.yes || args.dry_run.is_wanted, &warning)?;
     }
     if let Some(site) = site {
         return site::stop(&site, vm, args.hard, args.timeout);
@@ -257,13 +257,13 @@ pub fn stop(args: &StopArgs) -> Result<ExitCode> {
 /// Presses a VM's reset button.
 pub fn reset(args: &OrderArgs) -> Result<ExitCode> {
     let vm = &args.name;
-    let site = site_for(vm, args.trial)?;
+    let site = site_for(vm, args.dry_run)?;
     let process = || control::process(&spec::local_directory(), vm);
     if site.is_none() {
         process()?;
     }
     let warning = format!("{vm} boots anew without being asked.\nTo reset it");
-    confirm("reset", vm, args.yes || args.trial.dry_run, &warning)?;
+    confirm("reset", vm, args.yes || args.dry_run.is_wanted, &warning)?;
     if let Some(site) = site {
         return site::swap(&site, vm, "reset", None, &Patience::usual());
     }

@@ -242,6 +242,14 @@ impl Mind {
             .as_ref()
             .and_then(|record| record.value.operation());
         let handled = self.handled.entry(name.clone()).or_default();
+        let begun = known.operation.as_ref().map(|record| &record.value.id);
+        if begun != handled.operation.as_ref() {
+            handled.operation = begun.cloned();
+            // Somebody wants a host that failed before, so it is tried once more.
+            if let Some(to) = operation.as_ref().and_then(|operation| operation.kind.named()) {
+                self.backoff.forgive(name, to);
+            }
+        }
         let place = known.place.as_ref().map(|place| &place.value);
         if let Some(owner) = owner {
             handled.memory.on_health(now.time, owner, member);
@@ -327,9 +335,10 @@ fn seen(now: Now, handled: &Handled, known: &KnownVm, views: Views, owner: Optio
     let ownership = owner.filter(|(at, _)| now.time.since(*at) < OWNERSHIP_AGE);
     handled.memory.seen(
         views,
-        place
-            .and_then(|place| place.ended.as_ref())
-            .map(crate::records::EndedRecord::ended),
+        match place {
+            Some(place) => place.ended.as_ref().map(crate::records::EndedRecord::ended),
+            None => Some(crate::records::never_started()),
+        },
         place.map_or_else(Vec::new, |place| {
             place.swaps.iter().map(crate::records::SwapRecord::swap).collect()
         }),

@@ -62,6 +62,8 @@ struct Handled {
     is_stuck: bool,
     /// When its process on this host was to be killed last.
     killing: Option<Time>,
+    /// Number of the operation that was seen last.
+    operation: Option<String>,
 }
 
 /// What the mind thinks with.

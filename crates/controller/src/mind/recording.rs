@@ -3,7 +3,10 @@
 //! writes over a later one.
 
 use messages::vm_name::VmName;
-use plan::{Cause, Decision, HostName, Now, Outcome, Vm, limits::NO_WAY_BACK};
+use plan::{
+    Cause, Decision, HostName, Now, Outcome, Vm,
+    limits::{NO_WAY_BACK, STALE_REMOTE},
+};
 use report::HaltCode;
 use serde::Serialize;
 use store::{Expected, Key, Revision};
@@ -192,8 +195,12 @@ fn place(
     let mut place = before?;
     // Only its last owner's agent knows how it ended.
     let is_ours = place.owner == me.as_str() && place.ended.is_none();
-    let is_gone =
-        process.is_none_or(plan::Process::is_over) && vm.seen.elsewhere.is_none() && vm.seen.member.is_none();
+    let others: Vec<_> = [&vm.seen.elsewhere, &vm.seen.member]
+        .into_iter()
+        .flatten()
+        .collect();
+    let is_seen = others.iter().any(|view| view.age <= STALE_REMOTE);
+    let is_gone = process.is_none_or(plan::Process::is_over) && !is_seen;
     if !is_ours || !is_gone || handled.memory.is_starting() {
         return None;
     }
@@ -207,6 +214,11 @@ fn place(
         let over = over.filter(|over| over.epoch >= place.epoch)?;
         (over.how, ended_at(now, spec, over))
     };
+    let may_live_on = others.iter().any(|view| !view.process.is_over());
+    if how == EndWord::Died && has_run && may_live_on {
+        // Its other half may have gone on where nobody is heard of.
+        return None;
+    }
     place.ended = Some(EndedRecord { how, by, at_wall_ns });
     Some(place)
 }

@@ -5,7 +5,7 @@ use messages::vm_name::VmName;
 use plan::{Cause, Now, Vm};
 
 use super::Mind;
-use crate::limits::KILL_PATIENCE;
+use crate::limits::{KILL_PATIENCE, SWAP_NOTED_NS};
 
 impl Mind {
     /// Writes down that a VM's test is not cancelled any more, and if its owner is to die, that it goes to
@@ -14,22 +14,23 @@ impl Mind {
         let name = vm.name().clone();
         let owner = vm.seen.here.as_ref().filter(|view| view.process.is_live());
         if let Some(member) = owner.and_then(|view| view.process.member()).cloned()
-            && !self.is_swap_noted(&name)
+            && !self.is_swap_noted(now, &name)
         {
+            // It is decided in a later look, which finds this noted.
             self.note_swap(now, &name, &member, Cause::Wanted);
+            return;
         }
         self.confirm(&name);
     }
 
-    /// Has the VM come to be noted as going elsewhere since its operation began?
-    fn is_swap_noted(&self, vm: &VmName) -> bool {
+    /// Was it noted a moment ago that the VM goes elsewhere? The clock is this host's own, since that of the
+    /// host where the test was asked for may be ahead.
+    fn is_swap_noted(&self, now: Now, vm: &VmName) -> bool {
         let known = self.known.vms.get(vm);
         let swaps = known
             .and_then(|known| known.place.as_ref())
             .map(|place| &place.value.swaps);
-        let since = known
-            .and_then(|known| known.operation.as_ref())
-            .map_or(0, |record| record.value.asked.at_wall_ns);
+        let since = now.wall.0.saturating_sub(SWAP_NOTED_NS);
         let mut swaps = swaps.into_iter().flatten();
         swaps.any(|swap| swap.from == self.me.as_str() && swap.at_wall_ns >= since)
     }

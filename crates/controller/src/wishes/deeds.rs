@@ -241,11 +241,7 @@ pub fn cancel(scene: &Scene, id: &str) -> Result<Change, Problem> {
     if record.value.state != OperationState::Running {
         return Ok(Change::already(format!("operation {id} has ended already")));
     }
-    let is_test = matches!(
-        record.value.kind,
-        KindRecord::TestFailover { .. } | KindRecord::TestBackup { .. }
-    );
-    if is_test && record.value.confirmed {
+    if record.value.is_decided() {
         let detail = format!(
             "`{}` of {name} is decided: its process is killed, and {name} gets another backup by itself; \
              nothing was changed",

@@ -198,7 +198,7 @@ fn free(before: Option<&OperationRecord>, kind: &KindRecord) -> Result<Option<Op
     if before.kind.word() == kind.word() {
         return Ok(Some(before.clone()));
     }
-    if *kind == KindRecord::Unprotect && before.kind.needs_backup() {
+    if *kind == KindRecord::Unprotect && before.kind.needs_backup() && !before.is_decided() {
         return Ok(None);
     }
     let (word, id) = (before.kind.word(), &before.id);

@@ -107,13 +107,13 @@ fn every_refusal_has_its_cause_and_its_sentence() {
         (
             "host-slow",
             |_, host| host.steps_per_second = 490_000_000,
-            "b would run at 49 % of the primary's speed; `--allow-slow` takes it all the same",
+            "b would run at 49 % of the primary's speed; `protect --to b` takes it all the same",
         ),
         (
             "host-slow",
             |_, host| host.translates = false,
-            "b cannot translate the guest's code, and would be about 8 times slower; `--allow-slow` takes it \
-             all the same",
+            "b cannot translate the guest's code, and would be about 8 times slower; `protect --to b` takes \
+             it all the same",
         ),
         (
             "host-limit",
