@@ -1,6 +1,7 @@
 """Scenarios of `cluster.py` in which the network between the hosts is cut, flaps, is slow or loses packets.
 The guest's own frames to its clients pass: the cuts are between the addresses of the hosts."""
 
+import itertools
 import time
 
 from lib.report import Scenarios, ensure
@@ -96,14 +97,19 @@ def flapping(turn):
         return f"{FLAPS} cuts, client's longest wait {pause:.1f} s, " + site.holds(ledger, "after flapping")
 
 
+def lose_everywhere(site):
+    """From now on 2 % of the packets between all hosts are lost."""
+    for one, other in itertools.combinations(HOSTS, 2):
+        site.network.lose(one, other, permille=20)
+
+
 @SCENARIOS.add(
     "loss",
     "2 % of the packets between all hosts are lost: the VM gets its backup, changes sides and is moved",
 )
 def loss(turn):
     with Site(turn.program, keep=turn.keep) as site:
-        for one, other in (("a", "b"), ("b", "c"), ("a", "c")):
-            site.network.lose(one, other, permille=20)
+        lose_everywhere(site)
         return verbs(site, site.shop())
 
 
@@ -142,7 +148,6 @@ def verbs(site, ledger):
 def host_dies_with_loss(turn):
     with Site(turn.program, keep=turn.keep) as site:
         ledger = site.shop()
-        for one, other in (("a", "b"), ("b", "c"), ("a", "c")):
-            site.network.lose(one, other, permille=20)
+        lose_everywhere(site)
         site.owner().crash()
         return site.holds(ledger, "after a host died with 2 % of the packets lost")

@@ -7,10 +7,8 @@ use anyhow::Result;
 use doctor::{Line, Patient, Verdict};
 
 use crate::args::DoctorArgs;
+use crate::exit::NOT_AS_WANTED;
 use crate::{site, spec};
-
-/// Exit code: something does not work.
-const NOT_AS_WANTED: u8 = 3;
 
 /// Prints what is found, a line for each finding.
 pub fn run(args: &DoctorArgs) -> Result<ExitCode> {

@@ -1,5 +1,5 @@
 //! `lockstep agent token` and `agent join`: how a further host becomes one of a site. The token is given by
-//! an agent and carried by a person (`joining` of crate `agent`).
+//! an agent and carried by a person (`joining` of crate `membership`).
 //!
 //! All that can be wrong is found out before the site's key is asked for, which uses the token up, and before
 //! anything is written.
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use agent::types::TokenObject;
 use anyhow::{Context, Result, anyhow, bail};
-use membership::config::{Config, DirectoryConfig};
+use membership::config::{AGENT_PORT, Config, DirectoryConfig};
 use membership::joining::{Giver, JoinError, Mark, Newcomer, Offer, Token};
 use serde_json::json;
 
@@ -20,8 +20,6 @@ use crate::host_file::{KEY_FILE, OfSite, private_directory, text, write_new};
 use crate::site::Site;
 use crate::usage;
 
-/// Port of agents, if none is named.
-const PORT_USUAL: u16 = 7701;
 /// Bytes that are read of standard input at most: more than a token has.
 const TOKEN_BYTES_MAX: u64 = 1_000;
 
@@ -111,9 +109,9 @@ fn token_of(given: &str) -> Result<Token> {
 /// Where the agent is called.
 fn address_of(text: &str) -> Result<SocketAddr> {
     let found = match text.parse::<IpAddr>() {
-        Ok(address) => return Ok((address, PORT_USUAL).into()),
+        Ok(address) => return Ok((address, AGENT_PORT).into()),
         Err(_) if text.contains(':') => text.to_socket_addrs(),
-        Err(_) => (text, PORT_USUAL).to_socket_addrs(),
+        Err(_) => (text, AGENT_PORT).to_socket_addrs(),
     };
     let first = found.ok().and_then(|mut all| all.next());
     first.with_context(|| format!("{text} cannot be resolved; give the host's address, such as 10.0.0.1"))
@@ -170,7 +168,7 @@ fn of_site(offer: &Offer) -> OfSite {
     OfSite {
         directory: offer.directory.clone(),
         arbiter: offer.arbiter.clone(),
-        ports: (ports != [PORT_USUAL, 7800, 7899]).then_some(ports),
+        ports: (ports != [AGENT_PORT, 7800, 7899]).then_some(ports),
     }
 }
 

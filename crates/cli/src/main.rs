@@ -13,6 +13,7 @@ mod args;
 mod demo;
 mod doctor;
 mod draft;
+mod exit;
 mod fits;
 mod gateway;
 mod help;

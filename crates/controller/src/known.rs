@@ -2,9 +2,12 @@
 //! changes something says by the numbers of the states here what they have read.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use membership::client::Where;
 use messages::vm_name::VmName;
 use plan::HostName;
+use rustls::ClientConfig;
 use serde::de::DeserializeOwned;
 use store::{Change, Key, Revision, Seen, Stored};
 
@@ -44,6 +47,17 @@ pub struct Known {
 }
 
 impl Known {
+    /// Where the agent of a host is called, with what the caller shows; `None`: the host is not known.
+    #[must_use]
+    pub fn agent_of(&self, host: &HostName, tls: &Arc<ClientConfig>) -> Option<Where> {
+        let card = self.hosts.get(host)?;
+        Some(Where::Host {
+            address: card.value.agent,
+            name: host.as_str().to_owned(),
+            tls: tls.clone(),
+        })
+    }
+
     /// Takes in what a watch has seen.
     pub fn take(&mut self, seen: Seen) {
         match seen {

@@ -155,9 +155,12 @@ pub struct Resources {
     pub clones: u32,
 }
 
+/// The port at which other hosts call an agent, unless `agent.toml` has another one.
+pub const AGENT_PORT: u16 = 7701;
+
 impl Default for Api {
     fn default() -> Api {
-        Api { port: 7701 }
+        Api { port: AGENT_PORT }
     }
 }
 

@@ -37,9 +37,10 @@ const SEEN_PATIENCE: Duration = Duration::from_secs(3);
 /// Who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// Name of the person, or `agent` of another host.
+    /// Name of the person, or `another agent`.
     pub name: String,
-    /// Is it another agent? Only agents may ask for reservations, and they may do nothing else.
+    /// Is it another agent? Only agents may ask for reservations; beside that they may look, and change
+    /// nothing.
     pub is_agent: bool,
 }
 
@@ -133,12 +134,7 @@ impl Desk {
 
     /// Where the agent of another host is called; `None`: there is no such host.
     pub fn agent_of(&self, scene: &Scene, host: &plan::HostName) -> Option<Where> {
-        let card = scene.known.hosts.get(host)?;
-        Some(Where::Host {
-            address: card.value.agent,
-            name: host.to_string(),
-            tls: self.tls.clone(),
-        })
+        scene.known.agent_of(host, &self.tls)
     }
 
     /// What has happened on the other hosts, to this VM or to any, as far as their agents answer.

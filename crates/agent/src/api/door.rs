@@ -22,14 +22,11 @@ use crate::limits::{ECHOES_MAX, REQUEST_BYTES_MAX, SETTLE_PATIENCE, TOKEN_VALID_
 use controller::Program;
 use controller::lock;
 use controller::scene::Scene;
-use membership::config::Config;
+use membership::config::{AGENT_PORT, Config};
 use membership::identity::Fingerprint;
 use membership::joining::{self, KeyGiven, MarkSeen, Newcomer, Offer, Token, Tokens};
 use membership::limits::TOKENS_MAX;
 use membership::problem::{OfToken, Problem};
-
-/// Port of agents that is not named.
-const PORT_USUAL: u16 = 7701;
 
 /// What the agent must have to let hosts join.
 #[derive(Debug)]
@@ -120,7 +117,7 @@ pub async fn give_token(
     }
     tracing::info!("{} has a token for a host that joins", caller.name);
     let agent = match door.offer.port {
-        PORT_USUAL => door.address.to_string(),
+        AGENT_PORT => door.address.to_string(),
         port => std::net::SocketAddr::new(door.address, port).to_string(),
     };
     Ok(Json(TokenObject {

@@ -40,7 +40,7 @@ pub struct Wanted {
 /// What an agent tells of its host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Examination {
-    /// Its program.
+    /// Name, address and release of the host, with what its program can hold a half of a VM with.
     pub program: Newcomer,
     /// Can guests' code be translated there?
     pub translates: bool,
@@ -134,13 +134,9 @@ pub async fn peers(
         return Err(Problem::new("directory-away", detail));
     }
     let others = scene.known.hosts.iter().filter(|(name, _)| **name != scene.me);
-    let asked: Vec<_> = others
-        .map(|(name, card)| {
-            let to = Where::Host {
-                address: card.value.agent,
-                name: name.to_string(),
-                tls: desk.tls.clone(),
-            };
+    let called = others.filter_map(|(name, card)| Some((name, card, desk.agent_of(&scene, name)?)));
+    let asked: Vec<_> = called
+        .map(|(name, card, to)| {
             let path = format!("/v1/examination?mark={}&echo={}", wanted.mark, wanted.echo);
             let mut peer = PeerObject {
                 host: name.to_string(),

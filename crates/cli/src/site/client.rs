@@ -16,6 +16,7 @@ use crate::spec;
 const VARIABLE: &str = "LOCKSTEP_HOST";
 
 /// This host's agent.
+#[derive(Clone)]
 pub struct Site {
     agent: Agent,
     /// Is every change only judged?

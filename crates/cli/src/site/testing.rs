@@ -15,10 +15,8 @@ use super::client::Site;
 use super::probe::{Probe, Seen};
 use super::waiting::Waited;
 use crate::args::TestArgs;
+use crate::exit::STOPPED;
 use crate::{usage, vm_verbs};
-
-/// Exit code: the user has ended the waiting, and the VM is protected again by itself.
-const STOPPED: u8 = 130;
 
 /// What a test has shown. Times are milliseconds since the last sign of life of the half that was killed.
 #[derive(Clone, Debug, PartialEq, Serialize)]

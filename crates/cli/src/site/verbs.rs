@@ -21,17 +21,12 @@ use super::waiting::Waited;
 use crate::args::{
     CheckArgs, CreateArgs, DrainArgs, DryRunArgs, MoveArgs, Patience, StartVmArgs, WaitArgs, Wanted,
 };
+use crate::exit::{NOT_AS_WANTED, STOPPED, TIME_IS_OVER};
 use crate::usage;
 use crate::vm_file::VmFile;
 use membership::asking::AskError;
 use terminal::Screen;
 
-/// Exit code: not all is as it is wanted.
-const NOT_AS_WANTED: u8 = 3;
-/// Exit code: the time is over, and what was begun goes on.
-const TIME_IS_OVER: u8 = 124;
-/// Exit code: the user has ended the waiting, and what was begun goes on.
-const STOPPED: u8 = 130;
 /// A look at whether an agent that says nothing has gone.
 const EVENT_PATIENCE: Duration = Duration::from_secs(5);
 /// A VM that stands or runs again does so soon after the wish.
@@ -372,16 +367,13 @@ pub fn release(
     confirm: impl Fn(&str) -> Result<()>,
 ) -> Result<ExitCode> {
     let path = format!("/v1/vms/{name}/release");
-    let asked = site.change(
-        "POST",
-        &format!("{path}?dry_run=true"),
-        &json!({ "epoch": epoch }),
-    )?;
+    let body = json!({ "epoch": epoch });
+    let asked = site.clone().dry_run(true).change("POST", &path, &body)?;
     let change = if asked.already {
         asked
     } else {
         confirm(&asked.sentence)?;
-        site.change("POST", &path, &json!({ "epoch": epoch }))?
+        site.change("POST", &path, &body)?
     };
     say!("{}", change.sentence);
     Ok(ExitCode::SUCCESS)

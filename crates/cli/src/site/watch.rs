@@ -1,6 +1,7 @@
 //! `lockstep status --watch`: how the VMs are, for as long as somebody looks. On a terminal the table stands
 //! still and its content changes; elsewhere each change of a VM is a line.
 
+use crate::exit::STOPPED;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -20,8 +21,6 @@ use super::text;
 use membership::asking::AskError;
 use terminal::Screen;
 
-/// Exit code: the user has ended the looking.
-const STOPPED: u8 = 130;
 /// A signal is noticed within this time.
 const TURN: Duration = Duration::from_millis(200);
 /// Rows of a terminal of which nothing is known.

@@ -21,16 +21,12 @@ use crate::args::{
     StopArgs,
 };
 use crate::args::{DeleteArgs, Patience};
+use crate::exit::{NOT_AS_WANTED, TIME_IS_OVER};
 use crate::site::{self, Site};
 use crate::{spec, usage, values};
 pub use snapshot::snapshot;
 use terminal::Line;
 use terminal::Screen;
-
-/// Exit code: not all is as it is wanted.
-const NOT_AS_WANTED: u8 = 3;
-/// Exit code: the time is over, and what was begun goes on.
-const TIME_IS_OVER: u8 = 124;
 
 /// Has the person at the terminal type the VM's name, unless that is not wanted (`yes`). `warning`: what is
 /// to be known before.

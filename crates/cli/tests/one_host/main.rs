@@ -4,6 +4,8 @@
 mod changing;
 #[path = "../site/mod.rs"]
 mod site;
+#[path = "../terminal/mod.rs"]
+mod terminal;
 mod watching;
 
 use std::io::{BufRead, BufReader, Read, Write};

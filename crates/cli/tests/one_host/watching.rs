@@ -1,13 +1,11 @@
 //! `/v1/watch`, `status --watch` and `events --follow`.
 
-use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
-use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::*;
+use crate::terminal::pseudo_terminal;
 
 /// The events of a stream.
 struct Stream(BufReader<UnixStream>);
@@ -151,16 +149,4 @@ fn events_are_followed_over_the_death_of_the_agent() {
     host.begin_agent();
     events.object(|event| event["kind"] == "agent-started");
     assert!(host.says("events", 0).contains("agent-started"));
-}
-
-/// A terminal: the side of its user, and the side of a program.
-fn pseudo_terminal() -> (File, OwnedFd) {
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-    grantpt(&user).unwrap();
-    unlockpt(&user).unwrap();
-    let name = ptsname(&user, Vec::new()).unwrap();
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let program = rustix::fs::open(name, flags, Mode::empty()).unwrap();
-    (user.into(), program)
 }

@@ -9,9 +9,10 @@ mod guests;
 mod lives;
 mod site;
 mod tellings;
+#[path = "../terminal/mod.rs"]
+mod terminal;
 mod terminals;
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;

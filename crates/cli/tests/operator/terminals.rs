@@ -1,6 +1,7 @@
 //! What a person at a terminal reads and types.
 
 use super::*;
+use crate::terminal::pseudo_terminal;
 
 #[test]
 fn whoever_sits_at_the_console_is_told_how_to_leave_it() {
@@ -111,16 +112,4 @@ fn switching_off_both_sides_from_a_terminal_needs_a_yes() {
         courses,
         [Course::AskBack, Course::GoOn, Course::AskBack, Course::PowerOff]
     );
-}
-
-/// A terminal: the side of its user, and the side of a program.
-fn pseudo_terminal() -> (File, OwnedFd) {
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-    grantpt(&user).unwrap();
-    unlockpt(&user).unwrap();
-    let name = ptsname(&user, Vec::new()).unwrap();
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let program = rustix::fs::open(name, flags, Mode::empty()).unwrap();
-    (user.into(), program)
 }

@@ -17,12 +17,7 @@ use crate::facts::Report;
 use crate::limits::{AGENT_PATIENCE, REPORT_EVERY, RESERVATION_PATIENCE};
 use crate::lock;
 use membership::client::{Answer, Connection, Question, Where};
-
-/// The part of a problem (`api::problem`) that a caller needs.
-#[derive(Deserialize)]
-struct Refusal {
-    detail: String,
-}
+use membership::problem::Problem;
 
 /// The answer to a request for a reservation.
 #[derive(Deserialize)]
@@ -191,14 +186,8 @@ impl Mind {
                     // Somebody may want to know at once; nobody does any more when the agent ends.
                     let _ = tokio::time::timeout(REPORT_EVERY, asked.changed()).await;
                     // The host may have got another address.
-                    let card = scene.borrow().known.hosts.get(&host).cloned();
-                    if let Some(card) = card {
-                        to = Where::Host {
-                            address: card.value.agent,
-                            name: host.as_str().to_owned(),
-                            tls: tls.clone(),
-                        };
-                    }
+                    let known = scene.borrow().known.agent_of(&host, &tls);
+                    to = known.unwrap_or(to);
                 }
             });
         }
@@ -257,7 +246,7 @@ async fn ask_for_reservation(to: &Where, body: Vec<u8>) -> Result<SocketAddr, St
         Ok(Ok(answer)) if answer.is_good() => serde_json::from_slice::<Granted>(&answer.body)
             .map(|granted| granted.address)
             .map_err(|error| format!("gives an answer that cannot be read ({error})")),
-        Ok(Ok(answer)) => Err(serde_json::from_slice::<Refusal>(&answer.body).map_or_else(
+        Ok(Ok(answer)) => Err(serde_json::from_slice::<Problem>(&answer.body).map_or_else(
             |_| format!("has answered with status {}", answer.status),
             |refusal| refusal.detail,
         )),

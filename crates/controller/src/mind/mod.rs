@@ -203,12 +203,7 @@ impl Mind {
         if *host == self.me {
             return None;
         }
-        let card = self.known.hosts.get(host)?;
-        Some(Where::Host {
-            address: card.value.agent,
-            name: host.as_str().to_owned(),
-            tls: self.identity.client.clone(),
-        })
+        self.known.agent_of(host, &self.identity.client)
     }
 
     /// Has a change made on a thread of its own, unless one of the same key is under way.

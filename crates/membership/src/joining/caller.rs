@@ -181,9 +181,6 @@ fn not_of_site(place: SocketAddr, error: &std::io::Error) -> JoinError {
         Some(rustls::Error::InvalidCertificate(_)) => format!(
             "who answers at {place} is no host of the site that the token is of; nothing was told to it"
         ),
-        Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) | None => {
-            format!("no agent that takes tokens answers at {place} ({error})")
-        }
-        Some(error) => format!("no agent that takes tokens answers at {place} ({error})"),
+        _ => format!("no agent that takes tokens answers at {place} ({error})"),
     })
 }

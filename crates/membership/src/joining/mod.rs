@@ -5,7 +5,7 @@
 //! `token` is what the person carries; `tokens` are those that this agent has given, `gate` lets their
 //! holders in and tells them that they are at the right place; `offer` is what the two say to each other;
 //! `mark` shows whether they share a directory; `caller` is the end of the host that joins. The answers of
-//! the agent are in `api`.
+//! the agent are in `api::door` of the crate `agent`.
 
 mod caller;
 mod gate;
