@@ -19,6 +19,10 @@ pub const REQUEST_BYTES_MAX: usize = 256 << 10;
 pub const CONNECTIONS_MAX: usize = 256;
 /// Connections that lead through this agent to VMs' processes, at once; one more is refused.
 pub const PASSAGES_MAX: usize = 32;
+/// The same of people at VMs' consoles, who may stay for days.
+pub const CONSOLES_MAX: usize = 64;
+/// Bytes of the first line that a process says to somebody who wants to its console.
+pub const ANSWER_LEN_MAX: usize = 4 << 10;
 /// Bytes that such a connection holds in each direction.
 pub const PASSAGE_BYTES: usize = 64 << 10;
 /// The site's arbiter has this long for what a person asks of it.

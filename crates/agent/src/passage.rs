@@ -7,11 +7,12 @@
 
 use std::io;
 
-use control::{Found, Part, Request, RequestId, Verb, line};
+use caller::Found;
+use control::{Answer, ConsoleWish, Part, Request, RequestId, Response, Verb, line};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_buf};
 use tokio::net::UnixStream;
 
-use crate::limits::PASSAGE_BYTES;
+use crate::limits::{ANSWER_LEN_MAX, PASSAGE_BYTES};
 
 /// Orders a snapshot of a process on its control socket, on which the snapshot comes then.
 ///
@@ -25,6 +26,38 @@ pub async fn order_snapshot(process: &Found, hook: bool) -> io::Result<UnixStrea
     };
     stream.write_all(&line(&order)).await?;
     Ok(stream)
+}
+
+/// Asks a process for its console, and gives the connection with the line that was answered. A caller who is
+/// let in says only what is said at a console from then on.
+///
+/// # Errors
+/// The process has ended, has too many callers just now, or does not answer in time; within it is what it
+/// answers instead.
+pub async fn order_console(
+    process: &Found,
+    wish: ConsoleWish,
+) -> io::Result<Result<(UnixStream, Vec<u8>), Answer>> {
+    let mut stream = UnixStream::from_std(process.connect()?)?;
+    let order = Request {
+        id: RequestId::default(),
+        verb: Verb::Console(wish),
+    };
+    stream.write_all(&line(&order)).await?;
+    let mut text = Vec::new();
+    let answer = async {
+        // Byte after byte: what stands behind the line belongs to the caller.
+        while !text.ends_with(b"\n") && text.len() < ANSWER_LEN_MAX {
+            text.push(stream.read_u8().await?);
+        }
+        io::Result::Ok(())
+    };
+    tokio::time::timeout(caller::PATIENCE, answer).await??;
+    let response: Response = serde_json::from_slice(&text)?;
+    Ok(match response.answer {
+        Answer::Console { .. } => Ok((stream, text)),
+        other => Err(other),
+    })
 }
 
 /// Passes a snapshot on until one end hangs up. Of what the caller says only that it says something is passed

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use axum::{Extension, Router};
-use control::Found;
+use caller::Found;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
@@ -356,12 +356,12 @@ fn watch_processes(directory: PathBuf, tell: Sender<Told>, ends: Arc<AtomicBool>
         .name("processes".into())
         .spawn(move || {
             while !ends.load(Ordering::Relaxed) {
-                let found = control::find(&directory, None);
+                let found = caller::find(&directory, None);
                 for process in &found {
                     follow(process, &followed, &tell);
                 }
                 let at = clock::now();
-                match control::statuses(&found, STATUS_PATIENCE) {
+                match caller::statuses(&found, STATUS_PATIENCE) {
                     Ok(statuses) => {
                         if tell.send(Told::Statuses(at, statuses)).is_err() {
                             return;
@@ -383,7 +383,7 @@ fn follow(process: &Found, followed: &Arc<Mutex<BTreeSet<String>>>, tell: &Sende
     }
     let (process, heard, tell, key) = (process.clone(), followed.clone(), tell.clone(), name.clone());
     let thread = std::thread::Builder::new().name("events".into()).spawn(move || {
-        let ended = control::events(&process, true, &mut |line| {
+        let ended = caller::events(&process, true, &mut |line| {
             if let Ok(line) = serde_json::from_str(line) {
                 // Nobody listens any more when the agent ends.
                 let _ = tell.send(Told::Happened(Box::new(line)));

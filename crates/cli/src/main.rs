@@ -10,6 +10,7 @@ extern crate terminal;
 
 mod agent;
 mod args;
+mod console;
 mod demo;
 mod doctor;
 mod draft;
@@ -40,9 +41,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use caller::VerbError;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches};
-use control::VerbError;
 use membership::asking::AskError;
 
 use args::{Cli, Command, TestCommand};
@@ -180,6 +181,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Stop(args) => return vm_verbs::stop(&args),
         Command::Reset(args) => return vm_verbs::reset(&args),
         Command::Snapshot(args) => return vm_verbs::snapshot(&args),
+        Command::Console(args) => return console::console(&args),
         Command::Events(args) => vm_verbs::events(&args)?,
         Command::Release(args) => return release::run(&args),
         Command::Agent(command) => return agent::run(&command),

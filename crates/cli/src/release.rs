@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use agent::releasing::{NotReleased, Releasable, releasable, release};
 use anyhow::{Result, anyhow};
 use arbiter::{DirectoryArbiter, Process};
-use control::VerbError;
+use caller::VerbError;
 use os::identity;
 
 use crate::args::ReleaseArgs;

@@ -5,6 +5,7 @@
 
 mod hosts;
 mod site;
+mod terminal;
 
 use hosts::{Cluster, HOSTS};
 

@@ -18,7 +18,8 @@ use report::{Listener, Reason};
 use crate::desk::{CallerId, Course, Desk};
 use crate::limits::ANSWERS_MAX;
 use crate::place::Place;
-use crate::protocol::{Answer, Request, RequestId, Verb};
+use crate::protocol::{Answer, Request, Verb};
+use crate::request_id::RequestId;
 use crate::server::Server;
 
 /// The VM's end of its control socket.
@@ -98,6 +99,31 @@ impl Control {
     /// [`Answer::Begun`]; and whether the caller keeps the guest's disks along with it. It does not block.
     pub fn handed(&mut self) -> Option<(UnixStream, bool)> {
         self.desk.handed()
+    }
+
+    /// The guest has written this to its console.
+    pub fn shows(&self, bytes: &[u8]) {
+        if self.desk.tail.push(bytes) {
+            self.desk.server.wake();
+        }
+    }
+
+    /// Does this process show the guest to the world from here on? If not, whoever is at its console is sent
+    /// to look for the one that does.
+    pub fn is_live(&self, is_live: bool) {
+        self.desk.is_live(is_live);
+    }
+
+    /// Was something typed at the console for which a guest with `room` bytes of room has room?
+    #[must_use]
+    pub fn has_typed(&self, room: usize) -> bool {
+        self.desk.has_typed(room)
+    }
+
+    /// The next that was typed at the console, if a guest with `room` bytes of room takes it whole.
+    #[must_use]
+    pub fn typed(&self, room: usize) -> Option<Vec<u8>> {
+        self.desk.typed(room)
     }
 
     /// Answers a request.

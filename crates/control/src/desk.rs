@@ -10,8 +10,11 @@ use std::time::Duration;
 use os::wake::Waker;
 use report::Reason;
 
+use crate::limits::TYPED_MAX;
 use crate::lines::Lines;
-use crate::protocol::{Answer, Request, RequestId};
+use crate::protocol::{Answer, Request};
+use crate::request_id::RequestId;
+use crate::tail::Tail;
 
 /// Names a caller for as long as the process lives.
 pub type CallerId = u64;
@@ -20,7 +23,10 @@ pub type CallerId = u64;
 #[derive(Debug)]
 pub struct Desk {
     pub vm: String,
+    /// A number that this process has drawn at random.
+    pub process: RequestId,
     pub lines: Lines,
+    pub tail: Tail,
     queue: Mutex<Queue>,
     /// Calls the guest's thread.
     guest: Waker,
@@ -38,6 +44,10 @@ struct Queue {
     answered: VecDeque<(CallerId, RequestId, Answer)>,
     /// Connections of callers who get a snapshot, for the guest's thread; each with its hook's wish.
     handed: VecDeque<(UnixStream, bool)>,
+    /// What was typed at the console, in pieces, for the guest's thread.
+    typed: VecDeque<Vec<u8>>,
+    /// Is the guest shown to the world by another process now?
+    has_left: bool,
     course: Course,
 }
 
@@ -59,11 +69,15 @@ impl Desk {
     pub fn new(vm: String, course: Course, guest: Waker, server: Waker) -> Desk {
         Desk {
             vm,
+            process: RequestId(os::entropy::random_u128()),
             lines: Lines::default(),
+            tail: Tail::default(),
             queue: Mutex::new(Queue {
                 asked: VecDeque::new(),
                 answered: VecDeque::new(),
                 handed: VecDeque::new(),
+                typed: VecDeque::new(),
+                has_left: false,
                 course,
             }),
             guest,
@@ -130,6 +144,56 @@ impl Desk {
     /// The next connection on which a snapshot is to leave.
     pub fn handed(&self) -> Option<(UnixStream, bool)> {
         self.queue().handed.pop_front()
+    }
+
+    /// Gives the guest's thread what was typed; false: too much of it waits already.
+    pub fn types(&self, bytes: &[u8]) -> bool {
+        let mut queue = self.queue();
+        let has_room = queue.typed.len() < TYPED_MAX;
+        if has_room {
+            queue.typed.push_back(bytes.to_vec());
+            drop(queue);
+            self.guest.wake();
+        }
+        has_room
+    }
+
+    /// Is something typed for which a guest with `room` bytes of room has room?
+    pub fn has_typed(&self, room: usize) -> bool {
+        let queue = self.queue();
+        queue.typed.front().is_some_and(|bytes| bytes.len() <= room)
+    }
+
+    /// The next piece of what was typed, if a guest with `room` bytes of room takes it whole.
+    pub fn typed(&self, room: usize) -> Option<Vec<u8>> {
+        let mut queue = self.queue();
+        let was_full = queue.typed.len() == TYPED_MAX;
+        let typed = queue.typed.pop_front_if(|bytes| bytes.len() <= room);
+        drop(queue);
+        if was_full && typed.is_some() {
+            // Somebody who types waits for that.
+            self.server.wake();
+        }
+        typed
+    }
+
+    /// The guest is shown by this process from here on, and not before; or by another one, and nobody types
+    /// here.
+    pub fn is_live(&self, is_live: bool) {
+        if is_live {
+            // Whoever comes has seen, elsewhere, what this process had shown in an earlier epoch.
+            self.tail.forget();
+        }
+        let mut queue = self.queue();
+        queue.typed.clear();
+        queue.has_left = !is_live;
+        drop(queue);
+        self.server.wake();
+    }
+
+    /// Is the guest shown by another process now?
+    pub fn has_left(&self) -> bool {
+        self.queue().has_left
     }
 
     /// All callers have all events, and the guest has ended.

@@ -4,48 +4,13 @@
 //! Callers are of the VM's own user, but what they send is checked all the same: a line has a bound
 //! (`limits`), and what cannot be read is answered with a sentence.
 
-use std::fmt;
 use std::net::SocketAddr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
+use crate::console::ConsoleWish;
+use crate::request_id::RequestId;
 use crate::status::Status;
-
-/// The number by which a caller names a request, drawn at random: a request that comes again with the same
-/// number is answered as before and not done twice. In JSON it is text of up to 32 hexadecimal digits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RequestId(pub u128);
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl std::str::FromStr for RequestId {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<RequestId, &'static str> {
-        let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        match u128::from_str_radix(text, 16) {
-            Ok(id) if is_hex && text.len() <= 32 => Ok(RequestId(id)),
-            _ => Err("`id` is not text of 1 to 32 hexadecimal digits"),
-        }
-    }
-}
-
-impl Serialize for RequestId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for RequestId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RequestId, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
 
 /// What a caller wants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +64,8 @@ pub enum Verb {
         #[serde(default)]
         hook: bool,
     },
+    /// Lead to the guest's console, on the same connection (`console`).
+    Console(ConsoleWish),
     /// Give the last lines of events.
     Events {
         /// Whether the connection stays open, and further lines follow as they come.
@@ -111,11 +78,14 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// Does it change anything? Only such a request is remembered. A snapshot is its connection's alone: on
-    /// another one it is another snapshot.
+    /// Does it change anything? Only such a request is remembered. A snapshot and a console are their
+    /// connection's alone: on another one it is another snapshot.
     #[must_use]
     pub fn changes(&self) -> bool {
-        !matches!(self, Verb::Status | Verb::Events { .. } | Verb::Snapshot { .. })
+        !matches!(
+            self,
+            Verb::Status | Verb::Events { .. } | Verb::Snapshot { .. } | Verb::Console(_)
+        )
     }
 }
 
@@ -146,6 +116,13 @@ pub enum Answer {
     /// Lines of events follow, one a line, as in the file of `--events`.
     Events {
         /// The number of the first of them.
+        first: u64,
+    },
+    /// The guest's console follows.
+    Console {
+        /// The number of this process, drawn at random: another one counts other bytes.
+        process: RequestId,
+        /// How many bytes the guest had written to this process's console before the first that follows.
         first: u64,
     },
     /// A check has refused it, and nothing was changed.
@@ -214,6 +191,13 @@ mod tests {
             Verb::ResumeProtection,
             Verb::Failover,
             Verb::Snapshot { hook: true },
+            Verb::Console(ConsoleWish {
+                by: "ada".into(),
+                session: RequestId(0xada),
+                view: false,
+                force: true,
+                last: 4096,
+            }),
             Verb::Events {
                 follow: true,
                 after: 12,

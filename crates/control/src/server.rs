@@ -5,7 +5,9 @@
 //! answered, so a caller that only sends, or never reads, costs what one connection costs. When there are too
 //! many, the one that has been idle for longest gives way, so that a new caller always has its turn.
 
-use std::io::{self, Read, Write};
+mod console;
+
+use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,13 +16,15 @@ use report::{Reason, StateWord};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{SocketFlags, accept_with};
 
+use crate::caller::{Caller, Phase, Then};
 use crate::desk::{CallerId, Course, Desk};
 use crate::limits::{
-    ACCEPTS_MAX, CALLERS_MAX, DEAF_FOR, FOLLOWERS_MAX, LOOK_EVERY, OUTPUT_LEN, PATIENCE, READ_LEN,
-    REQUEST_LEN_MAX, STATUS_AGE_MAX, STATUS_PATIENCE,
+    ACCEPTS_MAX, CALLERS_MAX, DEAF_FOR, FOLLOWERS_MAX, LOOK_EVERY, OUTPUT_LEN, REQUEST_LEN_MAX,
+    STATUS_AGE_MAX, STATUS_PATIENCE,
 };
 use crate::place::Place;
-use crate::protocol::{Answer, Request, RequestId, Response, Verb, line};
+use crate::protocol::{Answer, Request, Verb};
+use crate::request_id::RequestId;
 use crate::status::{Status, VERSION};
 
 /// The server of a control socket.
@@ -34,44 +38,6 @@ pub struct Server {
     deaf_until: Option<Instant>,
     /// The last status, and when it was made.
     status: Option<(Instant, u64, Box<Status>)>,
-}
-
-/// A caller that is connected.
-struct Caller {
-    id: CallerId,
-    stream: UnixStream,
-    /// What was read of its next request.
-    input: Vec<u8>,
-    /// What it has not taken yet.
-    output: Vec<u8>,
-    phase: Phase,
-    /// When it was last heard, or took something.
-    heard: Instant,
-}
-
-/// What a caller is about.
-enum Phase {
-    /// Nothing was asked, or not wholly.
-    Idle,
-    /// The guest's thread has its request, of this number, since this time, when so many lines of events had
-    /// come.
-    Waits {
-        id: RequestId,
-        since: Instant,
-        lines: u64,
-        is_status: bool,
-        /// Does it get a snapshot, and will it keep the guest's disks along with it? `None`: it gets none.
-        snapshot: Option<bool>,
-    },
-    /// It gets a snapshot, and its connection goes to the guest's thread once it has the answer; and whether
-    /// it keeps the guest's disks.
-    Passes(bool),
-    /// It gets events from this number on, to the end or as they come.
-    Reads { next: u64, follow: bool },
-    /// It is sent away once it has taken what it was told.
-    Leaves,
-    /// It is gone.
-    Gone,
 }
 
 impl Server {
@@ -177,7 +143,7 @@ impl Server {
         let idle = |(_, caller): &(usize, &Caller)| {
             !matches!(
                 caller.phase,
-                Phase::Waits { .. } | Phase::Reads { .. } | Phase::Passes(_)
+                Phase::Waits { .. } | Phase::Reads { .. } | Phase::Passes(_) | Phase::Watches(_)
             )
         };
         let all = self.callers.iter().enumerate();
@@ -203,13 +169,14 @@ impl Server {
         if flags.contains(PollFlags::IN) && caller.is_listened_to() {
             caller.read(now);
         }
-        while self.callers.get(at).is_some_and(Caller::is_listened_to) && self.take_request(at, now) {}
+        while self.callers.get(at).is_some_and(Caller::is_listened_to) && self.take(at, now) {}
         let Some(caller) = self.callers.get_mut(at) else {
             return;
         };
-        let owes =
-            !caller.output.is_empty() || !caller.input.is_empty() && matches!(caller.phase, Phase::Idle);
-        if owes && now.duration_since(caller.heard) > PATIENCE {
+        if caller
+            .owes()
+            .is_some_and(|patience| now.duration_since(caller.heard) > patience)
+        {
             caller.phase = Phase::Gone;
         }
         if let Phase::Waits {
@@ -227,6 +194,14 @@ impl Server {
         if matches!(caller.phase, Phase::Gone) {
             let id = caller.id;
             self.desk.forget(id);
+        }
+    }
+
+    /// Takes the next that a caller says; false: it is not there wholly, or waits.
+    fn take(&mut self, at: usize, now: Instant) -> bool {
+        match self.callers.get(at).map(|caller| &caller.phase) {
+            Some(Phase::Watches(_)) => self.take_typed(at),
+            _ => self.take_request(at, now),
         }
     }
 
@@ -305,9 +280,10 @@ impl Server {
             since: now,
             lines: self.desk.lines.next(),
             is_status: request.verb == Verb::Status,
-            snapshot: match request.verb {
-                Verb::Snapshot { hook } => Some(hook),
-                _ => None,
+            then: match &request.verb {
+                Verb::Snapshot { hook } => Then::Snapshot(*hook),
+                Verb::Console(wish) => Then::Console(wish.clone()),
+                _ => Then::Nothing,
             },
         };
         self.desk.ask(caller.id, request);
@@ -329,24 +305,34 @@ impl Server {
     fn pass_on(&mut self, caller: CallerId, id: RequestId, answer: Answer) {
         // What the last status says may have changed.
         self.status = None;
-        let found = self.callers.iter_mut().find(|other| other.id == caller);
         // The caller may have gone, or may have heard that nobody answers.
-        if let Some(caller) = found
-            && let Phase::Waits {
-                id: asked,
-                lines,
-                snapshot,
-                ..
-            } = caller.phase
-            && asked == id
-        {
-            if let Answer::Status { status } = &answer {
-                self.status = Some((Instant::now(), lines, status.clone()));
-            }
-            let passes = snapshot.filter(|_| matches!(answer, Answer::Begun { .. }));
+        let Some(at) = self.callers.iter().position(|other| other.id == caller) else {
+            return;
+        };
+        let Some(Phase::Waits {
+            id: asked,
+            lines,
+            then,
+            ..
+        }) = self.callers.get(at).map(|caller| &caller.phase)
+        else {
+            return;
+        };
+        if *asked != id {
+            return;
+        }
+        if let Answer::Status { status } = &answer {
+            self.status = Some((Instant::now(), *lines, status.clone()));
+        }
+        let (answer, phase) = match (answer, then.clone()) {
+            (answer @ Answer::Begun { .. }, Then::Snapshot(hook)) => (answer, Some(Phase::Passes(hook))),
+            (Answer::Begun { .. }, Then::Console(wish)) => self.admit(&wish),
+            (answer, _) => (answer, None),
+        };
+        if let Some(caller) = self.callers.get_mut(at) {
             caller.answer(id, answer);
-            if let (Some(hook), Phase::Idle) = (passes, &caller.phase) {
-                caller.phase = Phase::Passes(hook);
+            if let (Some(phase), Phase::Idle) = (phase, &caller.phase) {
+                caller.phase = phase;
             }
         }
     }
@@ -389,6 +375,7 @@ impl Server {
             }
             all &= caller.output.is_empty();
         }
+        all &= self.show_console(now);
         if is_over && all {
             self.desk.is_told();
         }
@@ -402,81 +389,4 @@ fn status_only(vm: &str, state: StateWord, reason: &Reason) -> Answer {
     Answer::Status {
         status: Box::new(status),
     }
-}
-
-impl Caller {
-    /// May it send a request? Then what it sends has a bound: of what comes before a request, all is taken.
-    fn is_listened_to(&self) -> bool {
-        matches!(self.phase, Phase::Idle) && self.output.is_empty()
-    }
-
-    /// Reads what has come, as far as it may be one request.
-    fn read(&mut self, now: Instant) {
-        let mut buffer = [0; READ_LEN];
-        match self.stream.read(&mut buffer) {
-            Ok(0) => {
-                self.phase = match self.output.is_empty() {
-                    true => Phase::Gone,
-                    false => Phase::Leaves,
-                };
-            }
-            Ok(length) => {
-                // A request that is begun and not ended has its patience from its first byte on.
-                if self.input.is_empty() {
-                    self.heard = now;
-                }
-                self.input
-                    .extend_from_slice(buffer.get(..length).unwrap_or_default());
-            }
-            Err(error) if is_transient(&error) => {}
-            Err(_) => self.phase = Phase::Gone,
-        }
-    }
-
-    /// Writes what the caller takes now.
-    fn write(&mut self, now: Instant) {
-        while !self.output.is_empty() {
-            match self.stream.write(&self.output) {
-                Ok(written @ 1..) => {
-                    self.output.drain(..written);
-                    self.heard = now;
-                }
-                Err(error) if is_transient(&error) => return,
-                Ok(0) | Err(_) => {
-                    self.phase = Phase::Gone;
-                    self.output.clear();
-                }
-            }
-        }
-    }
-
-    /// Says something, and leaves the rest of it for later if the caller does not take it now.
-    fn say(&mut self, id: RequestId, answer: Answer) {
-        let now = Instant::now();
-        if self.output.is_empty() {
-            self.heard = now;
-        }
-        self.output.extend(line(&Response { id, answer }));
-        self.write(now);
-    }
-
-    /// Answers its request; it may send the next one.
-    fn answer(&mut self, id: RequestId, answer: Answer) {
-        self.phase = Phase::Idle;
-        self.say(id, answer);
-    }
-
-    /// Answers what could not be read, and sends the caller away.
-    fn refuse(&mut self, sentence: String) {
-        self.input.clear();
-        self.phase = Phase::Leaves;
-        self.say(RequestId::default(), Answer::failed(sentence));
-    }
-}
-
-fn is_transient(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
 }

@@ -6,7 +6,8 @@
 
 use std::path::Path;
 
-use control::{Found, PATIENCE, Status};
+use caller::{Found, PATIENCE};
+use control::Status;
 use messages::vm_name::VmName;
 use report::{RoleWord, StateWord};
 use rustix::fd::OwnedFd;
@@ -26,7 +27,7 @@ pub fn kill(sockets: &Path, vm: &VmName, epoch: u64, is_owner: bool) -> Result<u
         };
         status.epoch == epoch && has_role
     };
-    for found in control::find(sockets, Some(vm.as_str())) {
+    for found in caller::find(sockets, Some(vm.as_str())) {
         let Some(pid) = told(&found).filter(is_meant).map(|status| status.pid) else {
             continue;
         };

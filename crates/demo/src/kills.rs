@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use control::{Found, Protecting, Verb, VerbError, await_role};
+use caller::{Found, Protecting, VerbError, await_role};
+use control::Verb;
 use report::{HaltCode, RoleWord};
 
 use super::live::Live;
@@ -114,7 +115,7 @@ impl Kills<'_> {
     /// may on a host that has no time for the process.
     fn protect(&mut self, survivor: &Found, spare: SocketAddr) -> Result<Option<String>> {
         let order = Verb::Protect { to: spare };
-        match self.meanwhile(|watch| control::protect(survivor, &order, Some(PROTECT_PATIENCE), watch)) {
+        match self.meanwhile(|watch| caller::protect(survivor, &order, Some(PROTECT_PATIENCE), watch)) {
             Ok(Protecting::Done(_)) => Ok(None),
             Ok(_) => bail!("the VM was not protected again: {}", self.pair.words()),
             Err(error) => match error.downcast_ref() {

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use control::{Found, PATIENCE};
+use caller::{Found, PATIENCE};
 use image::Appliance;
 use report::{Figures, RoleWord, Tail};
 
@@ -38,7 +38,7 @@ pub struct Half {
 impl Half {
     /// Where the process is asked and told, as `lockstep status` and `protect` do.
     pub fn control(&self, sockets: &Path) -> Result<Found> {
-        let found = control::find(sockets, Some(VM)).into_iter();
+        let found = caller::find(sockets, Some(VM)).into_iter();
         let is_this = |found: &Found| {
             let status = found.status(PATIENCE);
             matches!(status, Ok(Some(status)) if status.pid == self.process.id())

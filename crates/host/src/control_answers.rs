@@ -34,6 +34,7 @@ pub fn answer_next<G: Guest>(world: &mut World, node: &mut Node<Witness<G>>) -> 
     let answer = match asked.verb {
         Verb::Status => status(world, node),
         Verb::Snapshot { hook } => snapshot(world, node, hook),
+        Verb::Console(_) => console(world),
         _ => change(world, node, &asked),
     };
     if let Some(socket) = &mut world.control {
@@ -105,9 +106,17 @@ fn change<G: Guest>(world: &mut World, node: &mut Node<Witness<G>>, asked: &Aske
             }
             node.handle(clock::now(), Event::HandOver);
         }
-        Verb::Status | Verb::Events { .. } | Verb::Snapshot { .. } => {}
+        Verb::Status | Verb::Events { .. } | Verb::Snapshot { .. } | Verb::Console(_) => {}
     }
     Answer::Begun { events }
+}
+
+/// Says whether the guest's console is here. The server knows who else is at it.
+fn console(world: &World) -> Answer {
+    match must_be_live(world) {
+        Ok(()) => Answer::Begun { events: 0 },
+        Err(refusal) => refusal,
+    }
 }
 
 /// Says whether a snapshot can be taken. It begins when the caller's connection comes, on which it leaves. A

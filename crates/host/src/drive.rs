@@ -166,16 +166,16 @@ impl<G: Guest> Driver<G> {
 
     /// Was something typed for which there is room?
     fn has_typed(&mut self) -> bool {
-        let want = self.world.wants_typed(self.node.console_room());
-        self.world.consoles.has_typed(want)
+        let room = self.node.console_room();
+        self.world.has_typed(room)
     }
 
     /// Takes what was typed at the consoles, as far as the guest has room for it. What it has no room for
     /// stays where it was typed: that is how a paste waits for the guest instead of being cut.
     fn take_typed(&mut self, poller: &Poller) -> Result<Order, WorldError> {
         for _ in 0..BATCH_MAX {
-            let want = self.world.wants_typed(self.node.console_room());
-            let Some((port, typed)) = self.world.consoles.typed(want) else {
+            let room = self.node.console_room();
+            let Some((port, typed)) = self.world.typed(room) else {
                 break;
             };
             let node = &mut self.node;

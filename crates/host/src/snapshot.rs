@@ -1,5 +1,5 @@
 //! `Snapshotting`: a snapshot that leaves this process, over the connection of the caller who wants it
-//! (`control::snapshot`). `World` gives it the pieces that the node gives out; a thread of its own packs them
+//! (`control::Part`). `World` gives it the pieces that the node gives out; a thread of its own packs them
 //! and writes them, and hears what the caller says.
 //!
 //! The guest thread never waits here: the queue between the two threads has a bound, of which the node is

@@ -379,7 +379,7 @@ impl World {
     /// Shows an output to the world; nobody waits until it is seen.
     fn show(&mut self, shown: Shown) {
         match shown {
-            Shown::Console { port, bytes } => self.consoles.write(port, &bytes),
+            Shown::Console { port, bytes } => self.show_console(port, &bytes),
             Shown::Network { port, frame } => self.cables.transmit(port, &frame),
             // The node halts next, and the end of the process is told.
             Shown::Power(_) => {}
@@ -396,6 +396,7 @@ impl World {
         self.disks.become_writer(&holder, takeover);
         self.owned = Some(holder.into());
         if takeover {
+            self.console_is_live(true);
             self.cables.go_live(epoch, poller)?;
             self.announcer.begin(clock::now());
         }
@@ -412,6 +413,7 @@ impl World {
         };
         self.disks.stand_by(&holder);
         self.owned = Some(holder.into());
+        self.console_is_live(false);
         self.cables.stand_by(poller)
     }
 

@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("report", &["arbiter", "disk", "link", "os", "replica", "machine"]),
     ("console", &["report", "os", "replica"]),
     ("control", &["os", "replica", "report"]),
+    ("caller", &["control", "os", "replica", "report"]),
     ("health", &["control", "disk", "ports", "report", "replica"]),
     ("plan", &["report", "messages"]),
     (
@@ -35,6 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "controller",
         &[
             "arbiter",
+            "caller",
             "control",
             "etcd",
             "machine",
@@ -50,6 +52,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "agent",
         &[
             "arbiter",
+            "caller",
             "control",
             "controller",
             "link",
@@ -105,6 +108,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "demo",
         &[
             "agent",
+            "caller",
             "control",
             "image",
             "link",
@@ -121,6 +125,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "arbiter",
             "cable",
             "console",
+            "caller",
             "control",
             "demo",
             "doctor",

@@ -22,6 +22,7 @@ const BUDGETS: &[(&str, usize)] = &[
     ("controller", 5_000),
     ("membership", 2_000),
     ("cable", 1_000),
+    ("caller", 1_500),
     ("console", 1_500),
     ("control", 2_000),
     ("demo", 3_300),

@@ -13,7 +13,7 @@ use rustls::ClientConfig;
 use store::{Doubt, Revision, StoreError};
 use tokio::sync::{Semaphore, watch};
 
-use crate::limits::PASSAGES_MAX;
+use crate::limits::{CONSOLES_MAX, PASSAGES_MAX};
 use controller::happenings::{Happened, Happenings};
 use controller::keeper::{Keeper, Write};
 use controller::limits::AGENT_PATIENCE;
@@ -71,6 +71,8 @@ pub struct Desk {
     pub sockets: PathBuf,
     /// Places for connections that lead through this agent to VMs' processes.
     pub passages: Arc<Semaphore>,
+    /// Places for people at the consoles of VMs, whom this agent connects.
+    pub consoles: Arc<Semaphore>,
 }
 
 impl Desk {
@@ -98,6 +100,7 @@ impl Desk {
             arbiter: config.arbiter.path.clone(),
             sockets: config.sockets(&program.sockets),
             passages: Arc::new(Semaphore::new(PASSAGES_MAX)),
+            consoles: Arc::new(Semaphore::new(CONSOLES_MAX)),
         }
     }
 
@@ -112,11 +115,16 @@ impl Desk {
         self.look(|_, _| true).await;
     }
 
-    /// The same for one VM: only the host is waited for on which it was seen to be live, if there is one.
+    /// The same for one VM: only the host is waited for on which it is seen to be live. If there is none, or
+    /// only one of which nothing is heard any more, the VM may be on any other.
     pub async fn look_at(&self, vm: &VmName) {
         self.look(|scene, host| {
             let live = scene.vms.get(vm).and_then(|vm| vm.live.as_ref());
-            live.is_none_or(|(owner, _)| owner == host)
+            let owner = live.map(|(owner, _)| owner).filter(|owner| {
+                let heard = scene.heard.get(owner);
+                heard.is_some_and(|heard| scene.now.time.since(heard.at) <= STALE_REMOTE)
+            });
+            owner.is_none_or(|owner| owner == host)
         })
         .await;
     }

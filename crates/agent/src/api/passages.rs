@@ -3,25 +3,27 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use control::Found;
+use caller::Found;
+use control::{Answer, ConsoleWish, RequestId};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use messages::vm_name::VmName;
 use serde::Deserialize;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa::IntoParams;
 
 use super::asking::{Asked, Named, VmNameSchema};
-use super::desk::Desk;
-use crate::limits::PASSAGES_MAX;
+use super::desk::{Caller, Desk};
 use crate::passage;
 use controller::limits::AGENT_PATIENCE;
 use controller::wishes;
-use membership::client::{Answer, Connection, PASSAGE, Question, Where};
+use membership::client::{self, Connection, PASSAGE, Question, Where};
 use membership::problem::{OfPassage, Problem};
 
 /// How a snapshot is asked for.
@@ -74,6 +76,103 @@ pub async fn snapshot(
     }
 }
 
+/// How a VM's console is asked for.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ConsoleQuery {
+    /// Number of the caller's session, drawn at random: up to 32 hexadecimal digits. A further connection
+    /// under it takes the place of the earlier one.
+    #[param(value_type = String, pattern = "^[0-9a-fA-F]{1,32}$")]
+    session: RequestId,
+    /// With `true` the caller only watches.
+    #[serde(default)]
+    view: bool,
+    /// With `true` whoever types there watches from here on.
+    #[serde(default)]
+    force: bool,
+    /// So many of the last bytes of the guest come first, as far as they are kept.
+    #[serde(default)]
+    #[param(minimum = 0, maximum = 65536)]
+    last: u32,
+    /// Who asks; only another agent says so.
+    #[serde(default)]
+    #[param(required = false, nullable = false)]
+    by: Option<String>,
+    /// With `true` the process is on this host: another agent says so, which has looked where the VM runs.
+    #[serde(default)]
+    here: bool,
+}
+
+/// Lead to the console of a VM, on whichever host it runs
+///
+/// The connection leads on to the VM's process then (docs/control.md). One caller at a time types.
+#[utoipa::path(
+    get,
+    path = "/v1/vms/{vm}/console",
+    tag = "the site",
+    params(("vm" = VmNameSchema, Path, description = "Name of the VM"), ConsoleQuery),
+    responses((status = 101, description = "The connection leads on to the process"), OfPassage)
+)]
+pub async fn console(
+    State(desk): State<Desk>,
+    Extension(caller): Extension<Caller>,
+    name: Named,
+    Asked(query): Asked<ConsoleQuery>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let name = name.vm()?;
+    let place = place(&desk.consoles, &request)?;
+    let by = query.by.filter(|_| caller.is_agent).unwrap_or(caller.name);
+    match whereabouts(&desk, &name, query.here).await? {
+        None => {
+            let process = process(&desk, &name).await?;
+            let wish = ConsoleWish {
+                by,
+                session: query.session,
+                view: query.view,
+                force: query.force,
+                last: query.last.into(),
+            };
+            let answer = passage::order_console(&process, wish).await;
+            match answer.map_err(|error| gone(&name, &error.to_string()))? {
+                Ok((process, said)) => Ok(upgrade(request, place, move |mut caller| async move {
+                    if caller.write_all(&said).await.is_ok() {
+                        passage::carry(caller, process).await;
+                    }
+                })),
+                Err(Answer::Refused { code, sentence }) => Err(match code.as_str() {
+                    "console-taken" | "busy" => Problem::new("busy", sentence),
+                    _ => Problem::new("not-now", sentence),
+                }),
+                Err(Answer::Failed { sentence }) => Err(gone(&name, &sentence)),
+                Err(_) => Err(gone(&name, "it answers another question")),
+            }
+        }
+        Some(to) => {
+            let (session, view, force) = (query.session, query.view, query.force);
+            let path = format!(
+                "/v1/vms/{name}/console?here=true&session={session}&view={view}&force={force}&last={}&by={}",
+                query.last,
+                in_query(&by)
+            );
+            let far = lead_on(&to, &path).await?;
+            Ok(upgrade(request, place, move |caller| {
+                passage::carry(caller, TokioIo::new(far))
+            }))
+        }
+    }
+}
+
+/// A text as it can stand in a query: every byte but letters and digits as its number.
+fn in_query(text: &str) -> String {
+    let signs = text.bytes().map(|byte| match byte.is_ascii_alphanumeric() {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    });
+    signs.collect()
+}
+
 /// How the lines of a VM's process are asked for.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -108,7 +207,7 @@ pub async fn lines(
             let process = process(&desk, &name).await?;
             let asked = tokio::task::spawn_blocking(move || {
                 let mut text = String::new();
-                control::events(&process, false, &mut |line| text += &format!("{line}\n")).map(|()| text)
+                caller::events(&process, false, &mut |line| text += &format!("{line}\n")).map(|()| text)
             });
             let asked = asked
                 .await
@@ -140,7 +239,7 @@ fn place(places: &Arc<Semaphore>, request: &Request) -> Result<OwnedSemaphorePer
     }
     let place = places.clone().try_acquire_owned();
     place.map_err(|_| {
-        let detail = format!("{PASSAGES_MAX} connections lead through this agent already; try again");
+        let detail = "as many connections lead through this agent as may; try again";
         Problem::new("busy", detail)
     })
 }
@@ -168,7 +267,7 @@ async fn whereabouts(desk: &Desk, vm: &VmName, here: bool) -> Result<Option<Wher
 /// The process of this host that shows the VM's guest to the world.
 async fn process(desk: &Desk, vm: &VmName) -> Result<Found, Problem> {
     let (sockets, name) = (desk.sockets.clone(), vm.clone());
-    let found = tokio::task::spawn_blocking(move || control::process(&sockets, &name)).await;
+    let found = tokio::task::spawn_blocking(move || caller::process(&sockets, &name)).await;
     match found {
         Ok(found) => found.map_err(|error| gone(vm, &error.to_string())),
         Err(error) => Err(Problem::new("bug", error.to_string())),
@@ -198,7 +297,7 @@ fn away(to: &Where, why: &str) -> Problem {
 }
 
 /// What another agent has answered instead.
-fn refused(to: &Where, answer: &Answer) -> Problem {
+fn refused(to: &Where, answer: &client::Answer) -> Problem {
     serde_json::from_slice(&answer.body)
         .unwrap_or_else(|_| away(to, &format!("it has answered with status {}", answer.status)))
 }
@@ -228,6 +327,7 @@ fn upgrade<F: Future<Output = ()> + Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::PASSAGES_MAX;
 
     fn request(word: Option<&str>) -> Request {
         let mut request = Request::new(Body::empty());

@@ -73,6 +73,7 @@ fn described() -> OpenApiRouter<Desk> {
         .routes(routes!(release::release))
         .routes(routes!(passages::lines))
         .routes(routes!(passages::snapshot))
+        .routes(routes!(passages::console))
         .routes(routes!(looking::local))
         .routes(routes!(reservation::reserve))
         .routes(routes!(door::give_token))

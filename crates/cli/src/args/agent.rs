@@ -38,7 +38,7 @@ pub enum AgentCommand {
 #[derive(Args)]
 pub struct TokenArgs {
     /// How long the token is good, such as 15m or 24h at most
-    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = control::patience)]
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = caller::patience)]
     pub valid: Duration,
 }
 

@@ -33,8 +33,8 @@ pub use site::{
     Patience, StartVmArgs, TestArgs, TestCommand, WaitArgs, Wanted,
 };
 pub use verbs::{
-    BackupOfArgs, EventsOfArgs, NameArgs, OrderArgs, ProtectArgs, ProtectionCommand, ReleaseArgs,
-    SnapshotArgs, StatusArgs, StopArgs,
+    BackupOfArgs, ConsoleArgs, EventsOfArgs, NameArgs, OrderArgs, ProtectArgs, ProtectionCommand,
+    ReleaseArgs, SnapshotArgs, StatusArgs, StopArgs,
 };
 
 use crate::help::{self, DIAGNOSIS, OUTPUT, PAIR};
@@ -167,6 +167,15 @@ pub enum Command {
     /// the process that runs the guest is asked, on whichever host. Without an agent it is this host's
     /// process; a backup takes the snapshot as well, of its own copy of the guest.
     Snapshot(SnapshotArgs),
+    /// Show a VM's console, and type there
+    ///
+    /// The console is the guest's serial line, on whichever host the VM runs: when it goes on elsewhere, the
+    /// command follows it. The guest's last lines come first. One person at a time types, up to six are
+    /// there. Ctrl-] leaves, and the VM runs on. What comes from a file or a pipe is typed as it is. What the
+    /// command itself has to say stands in square brackets on standard error: where the VM is live again and
+    /// after which time, who has taken the console, and how many bytes are missing where this terminal was
+    /// too slow.
+    Console(ConsoleArgs),
     /// Print what has happened to a VM, one JSON object a line
     ///
     /// The lines are those of `--events`: docs/events.md explains them. The process keeps the last few
@@ -328,7 +337,7 @@ pub struct BackupArgs {
     /// With `--json` the first line of the output is an object whose field `listen` has the address, as soon
     /// as callers are taken.
     #[arg(long, value_name = "TIME", help_heading = PAIR, requires = "listen",
-        hide_short_help = true, value_parser = control::patience)]
+        hide_short_help = true, value_parser = caller::patience)]
     pub wait: Option<std::time::Duration>,
     #[command(flatten)]
     pub pair: PairArgs,

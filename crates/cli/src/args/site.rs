@@ -16,7 +16,7 @@ pub struct Patience {
     #[arg(long)]
     pub no_wait: bool,
     /// Wait at most so long, such as 90s or 10m; what was begun goes on
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = control::patience)]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = caller::patience)]
     pub timeout: Duration,
 }
 
@@ -167,7 +167,7 @@ pub struct WaitArgs {
     #[arg(long = "for", value_name = "STATE", default_value = "protected")]
     pub wanted: Wanted,
     /// Wait at most so long, such as 90s or 10m
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = control::patience)]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = caller::patience)]
     pub timeout: Duration,
 }
 
@@ -205,7 +205,7 @@ pub struct TestArgs {
     #[arg(long, value_name = "TEXT", requires = "probe")]
     pub probe_line: Option<String>,
     /// Wait at most so long, such as 90s or 10m; the VM is protected again by itself
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = control::patience)]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = caller::patience)]
     pub timeout: Duration,
     /// Print the result as one line of JSON
     #[arg(long)]

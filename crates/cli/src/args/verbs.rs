@@ -28,6 +28,19 @@ pub struct StatusArgs {
 }
 
 #[derive(Args)]
+pub struct ConsoleArgs {
+    /// Name of the VM
+    #[arg(value_parser = values::value(values::name))]
+    pub name: VmName,
+    /// Watch, and type nothing
+    #[arg(long)]
+    pub view: bool,
+    /// Take the console from whoever types there, who watches from then on
+    #[arg(long, conflicts_with = "view")]
+    pub force: bool,
+}
+
+#[derive(Args)]
 pub struct ProtectArgs {
     #[command(flatten)]
     pub backup: BackupOfArgs,
@@ -49,7 +62,7 @@ pub struct BackupOfArgs {
     #[arg(long)]
     pub no_wait: bool,
     /// Wait at most so long, such as 90s or 10m; what was begun goes on
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = control::patience)]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = caller::patience)]
     pub timeout: Duration,
     #[command(flatten)]
     pub dry_run: DryRunArgs,
@@ -102,7 +115,7 @@ pub struct StopArgs {
     #[arg(long)]
     pub yes: bool,
     /// Wait at most so long until the VM is off, such as 90s or 10m; what was begun goes on
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = control::patience)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = caller::patience)]
     pub timeout: Duration,
     #[command(flatten)]
     pub dry_run: DryRunArgs,

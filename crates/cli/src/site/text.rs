@@ -2,7 +2,7 @@
 //! for programs, which read JSON; the words may change.
 
 use agent::types::{HostObject, OperationObject, SiteObject, VerdictObject, VmObject};
-use control::{since, table};
+use caller::{since, table};
 use report::{GuestWord, StateWord, amount};
 
 fn or_dash(text: Option<String>) -> String {
@@ -17,7 +17,7 @@ fn state(vm: &VmObject, utf8: bool) -> String {
     } else {
         ""
     };
-    format!("{} {}{mark}", control::sign(word, utf8), word.as_str())
+    format!("{} {}{mark}", caller::sign(word, utf8), word.as_str())
 }
 
 /// How a VM is, in the cells of a line: its name, its guest, its protection, both hosts, and why it is so.
@@ -104,7 +104,7 @@ pub fn vms(all: &[VmObject], utf8: bool, now_ns: u64) -> String {
 #[must_use]
 pub fn vm(vm: &VmObject, utf8: bool, now_ns: u64) -> String {
     let word = vm.protection.state;
-    let mut text = format!("{} {}: {}", control::sign(word, utf8), vm.name, word.as_str());
+    let mut text = format!("{} {}: {}", caller::sign(word, utf8), vm.name, word.as_str());
     if let Some(primary) = &vm.primary {
         text += &format!(", primary {}", primary.host);
     }

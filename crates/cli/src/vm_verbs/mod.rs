@@ -13,7 +13,8 @@ use std::process::ExitCode;
 
 use agent::types::{PowerWord, ProtectionWord};
 use anyhow::{Result, anyhow};
-use control::{PATIENCE, Verb, VerbError};
+use caller::{PATIENCE, VerbError};
+use control::Verb;
 use replica::VmName;
 
 use crate::args::{
@@ -62,8 +63,8 @@ pub fn status(args: &StatusArgs) -> Result<ExitCode> {
     if let Some(site) = site {
         return site::status(&site, name, args.json);
     }
-    let found = control::find(&spec::local_directory(), name.map(VmName::as_str));
-    let all = control::statuses(&found, PATIENCE)?;
+    let found = caller::find(&spec::local_directory(), name.map(VmName::as_str));
+    let all = caller::statuses(&found, PATIENCE)?;
     let utf8 = Screen::of_stdout().utf8;
     match (name, args.json) {
         (Some(name), _) if all.is_empty() => return Err(VerbError::NoAnswer(name.clone()).into()),
@@ -76,8 +77,8 @@ pub fn status(args: &StatusArgs) -> Result<ExitCode> {
         })?,
         (Some(_), false) => all
             .iter()
-            .for_each(|status| say!("{}", control::detail(status, utf8).trim_end())),
-        (None, false) => say!("{}", control::list(&all, utf8).trim_end()),
+            .for_each(|status| say!("{}", caller::detail(status, utf8).trim_end())),
+        (None, false) => say!("{}", caller::list(&all, utf8).trim_end()),
     }
     let is_well = all.iter().all(control::Status::is_as_wanted);
     Ok(ExitCode::from(if is_well { 0 } else { NOT_AS_WANTED }))
@@ -160,10 +161,10 @@ pub fn protection(command: &ProtectionCommand) -> Result<ExitCode> {
 /// Gives an order that has the guest copied, and shows how far it is.
 fn make_backup(args: &BackupOfArgs, order: &Verb) -> Result<ExitCode> {
     let vm = &args.name;
-    let process = control::process(&spec::local_directory(), vm)?;
+    let process = caller::process(&spec::local_directory(), vm)?;
     let mut line = Line::about(vm)?;
     let patience = (!args.no_wait).then_some(args.timeout);
-    let protecting = control::protect(&process, order, patience, &mut |text| line.show(text));
+    let protecting = caller::protect(&process, order, patience, &mut |text| line.show(text));
     if patience.is_some() {
         line.clear();
     }
@@ -194,11 +195,11 @@ fn dismiss(command: &str, args: &OrderArgs, suspended: bool) -> Result<ExitCode>
         };
         return site::protection(site, vm, wanted, None, &Patience::usual());
     }
-    let process = control::process(&spec::local_directory(), vm)?;
+    let process = caller::process(&spec::local_directory(), vm)?;
     let warning =
         format!("{vm} has no backup then: if this host dies, so does its guest.\nTo dismiss its backup");
     confirm(command, vm, args.yes, &warning)?;
-    say!("{}", control::unprotect(&process, vm, suspended)?);
+    say!("{}", caller::unprotect(&process, vm, suspended)?);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -209,8 +210,8 @@ pub fn pause(args: &NameArgs, paused: bool) -> Result<ExitCode> {
         let wanted = if paused { PowerWord::Paused } else { PowerWord::On };
         return site::power(&site, vm, wanted);
     }
-    let process = control::process(&spec::local_directory(), vm)?;
-    say!("{}", control::pause(&process, vm, paused)?);
+    let process = caller::process(&spec::local_directory(), vm)?;
+    say!("{}", caller::pause(&process, vm, paused)?);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -220,8 +221,8 @@ pub fn failover(args: &NameArgs) -> Result<ExitCode> {
     if let Some(site) = site_for(vm, args.dry_run)? {
         return site::swap(&site, vm, "failover", None, &Patience::usual());
     }
-    let process = control::process(&spec::local_directory(), vm)?;
-    say!("{}", control::failover(&process, vm)?);
+    let process = caller::process(&spec::local_directory(), vm)?;
+    say!("{}", caller::failover(&process, vm)?);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -229,7 +230,7 @@ pub fn failover(args: &NameArgs) -> Result<ExitCode> {
 pub fn stop(args: &StopArgs) -> Result<ExitCode> {
     let vm = &args.name;
     let site = site_for(vm, args.dry_run)?;
-    let process = || control::process(&spec::local_directory(), vm);
+    let process = || caller::process(&spec::local_directory(), vm);
     if site.is_none() {
         process()?;
     }
@@ -241,7 +242,7 @@ pub fn stop(args: &StopArgs) -> Result<ExitCode> {
         return site::stop(&site, vm, args.hard, args.timeout);
     }
     let process = process()?;
-    if control::stop(&process, args.hard, args.timeout)? {
+    if caller::stop(&process, args.hard, args.timeout)? {
         say!("{vm} is off");
         return Ok(ExitCode::SUCCESS);
     }
@@ -254,7 +255,7 @@ pub fn stop(args: &StopArgs) -> Result<ExitCode> {
 pub fn reset(args: &OrderArgs) -> Result<ExitCode> {
     let vm = &args.name;
     let site = site_for(vm, args.dry_run)?;
-    let process = || control::process(&spec::local_directory(), vm);
+    let process = || caller::process(&spec::local_directory(), vm);
     if site.is_none() {
         process()?;
     }
@@ -263,7 +264,7 @@ pub fn reset(args: &OrderArgs) -> Result<ExitCode> {
     if let Some(site) = site {
         return site::swap(&site, vm, "reset", None, &Patience::usual());
     }
-    control::reset(&process()?)?;
+    caller::reset(&process()?)?;
     say!("{vm} is reset");
     Ok(ExitCode::SUCCESS)
 }
@@ -280,8 +281,8 @@ pub fn events(args: &EventsOfArgs) -> Result<()> {
         (None, Some(name)) => name,
         (None, None) => return Ok(()),
     };
-    let process = control::process(&spec::local_directory(), name)?;
-    Ok(control::events(&process, args.follow, &mut |line| {
+    let process = caller::process(&spec::local_directory(), name)?;
+    Ok(caller::events(&process, args.follow, &mut |line| {
         say!("{line}");
     })?)
 }

@@ -5,7 +5,7 @@
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use anyhow::Result;
-use control::{CallError, Caller, Hook, Taken, VerbError};
+use caller::{CallError, Caller, Hook, Taken, VerbError};
 use report::amount;
 use serde::Serialize;
 
@@ -19,7 +19,7 @@ use terminal::Line;
 pub fn snapshot(args: &SnapshotArgs) -> Result<ExitCode> {
     let (vm, path) = (&args.name, args.file.display());
     let site = Site::of(vm)?;
-    let process = || control::process(&spec::local_directory(), vm);
+    let process = || caller::process(&spec::local_directory(), vm);
     if site.is_none() {
         process()?;
     }
@@ -39,11 +39,11 @@ pub fn snapshot(args: &SnapshotArgs) -> Result<ExitCode> {
     let hook = shell.as_mut().map(|shell| shell as &mut dyn Hook);
     let watch = &mut |text: &str| line.show(text);
     let taken = match site {
-        None => control::snapshot(&process()?, hook, draft.file(), watch),
+        None => caller::snapshot(&process()?, hook, draft.file(), watch),
         Some(site) => {
             let asked = format!("/v1/vms/{vm}/snapshot?hook={}", hook.is_some());
             let caller = Caller::over(vm.as_str(), site.lead_on(&asked)?);
-            control::snapshot_over(caller, hook, draft.file(), watch).map_err(cut_off)
+            caller::snapshot_over(caller, hook, draft.file(), watch).map_err(cut_off)
         }
     };
     line.clear();

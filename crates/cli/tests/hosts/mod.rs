@@ -1,10 +1,11 @@
 //! Three hosts of a site on this one: an agent for each, at a loopback address of its own, with real
 //! processes.
 
+mod consoles;
 mod verbs;
 
 use std::path::PathBuf;
-use std::process::Child;
+use std::process::{Child, Command};
 
 use serde_json::Value;
 
@@ -12,6 +13,16 @@ use crate::site::{Ended, Running, Site};
 
 /// A firmware that waits for ever: `j .`
 const WAITS: [u32; 1] = [0x0000_006f];
+/// A firmware that sends back every byte it gets on its serial line.
+const ECHOES: [u32; 7] = [
+    0x1000_02b7, // lui t0, 0x10000: the UART
+    0x0052_c303, // again: lbu t1, 5(t0)
+    0x0013_7313, // andi t1, t1, 1: is there a byte?
+    0xfe03_0ce3, // beqz t1, again
+    0x0002_c303, // lbu t1, 0(t0)
+    0x0062_8023, // sb t1, 0(t0)
+    0xfedf_f06f, // j again
+];
 /// Names of the hosts.
 pub const HOSTS: [&str; 3] = ["a", "b", "c"];
 
@@ -35,7 +46,7 @@ impl Drop for Cluster {
 impl Cluster {
     /// A site at the addresses 127.0.`net`.1 to 3, whose agents run, and a file of a VM called web.
     pub fn new(net: u8) -> Cluster {
-        let site = Site::new(&[("waits", &WAITS)]);
+        let site = Site::new(&[("waits", &WAITS), ("echoes", &ECHOES)]);
         std::fs::create_dir(site.path("shared")).unwrap();
         let file = format!(
             "name = \"web\"\nfirmware = \"{}\"\nmemory = \"16M\"\nserial = \"none\"\n",
@@ -65,6 +76,15 @@ impl Cluster {
         cluster
     }
 
+    /// Has the file of the VM say that it runs this firmware.
+    pub fn runs(&self, firmware: &str) {
+        let file = self.site.path("web.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let (waits, other) = (self.site.path("waits"), self.site.path(firmware));
+        let text = text.replace(&waits.display().to_string(), &other.display().to_string());
+        std::fs::write(file, text).unwrap();
+    }
+
     pub fn begin_agent(&mut self, number: usize) {
         let host = HOSTS[number];
         let mut agent = self
@@ -74,12 +94,17 @@ impl Cluster {
         self.agents[number] = Some(agent);
     }
 
-    /// What a command says, given at this host.
-    pub fn at(&self, host: &str, words: &str) -> Ended {
+    /// A command that is given at this host.
+    pub fn command(&self, host: &str, words: &str) -> Command {
         let mut command = self.site.lockstep(words);
         let socket = self.site.path(&format!("{host}/run/lockstep/agent.sock"));
         command.env("LOCKSTEP_HOST", format!("unix:{}", socket.display()));
-        Ended(command.output().unwrap())
+        command
+    }
+
+    /// What a command says, given at this host.
+    pub fn at(&self, host: &str, words: &str) -> Ended {
+        Ended(self.command(host, words).output().unwrap())
     }
 
     /// How the VM web is, as this host's agent sees it.

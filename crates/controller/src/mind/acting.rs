@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use control::{Answer as ControlAnswer, PATIENCE, RequestId, Verb};
+use caller::PATIENCE;
+use control::{Answer as ControlAnswer, RequestId, Verb};
 use hyper::Method;
 use messages::vm_name::VmName;
 use os::sys::clock;
@@ -141,7 +142,7 @@ impl Mind {
         let id = id.unwrap_or_else(|| RequestId(os::entropy::random_u128()));
         let (sockets, tell, vm) = (self.sockets.clone(), self.tell.clone(), vm.clone());
         let thread = std::thread::Builder::new().name("order".into()).spawn(move || {
-            let answer = control::process(&sockets, &vm)
+            let answer = caller::process(&sockets, &vm)
                 .map_err(|error| error.to_string())
                 .and_then(|process| {
                     let answer = process.ask_once(id, &verb, PATIENCE);

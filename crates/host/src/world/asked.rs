@@ -10,13 +10,55 @@ use report::{Course, Happening, Wish};
 impl World {
     /// What is taken from the consoles of a guest that has so much room. An answer to a question is not for
     /// the guest, so it need not wait for the guest's room.
-    #[must_use]
-    pub fn wants_typed(&self, room: usize) -> Want {
+    fn wants_typed(&self, room: usize) -> Want {
         if self.operator.has_asked() {
             Want::Answer
         } else {
             Want::Next { room }
         }
+    }
+
+    /// Shows what the guest has written to a console. Callers of the control socket see the first one.
+    pub(super) fn show_console(&mut self, port: u8, bytes: &[u8]) {
+        self.consoles.write(port, bytes);
+        if port == 0
+            && let Some(socket) = &mut self.control
+        {
+            socket.control().shows(bytes);
+        }
+    }
+
+    /// Does this process show the guest to the world from here on?
+    pub(super) fn console_is_live(&mut self, is_live: bool) {
+        if let Some(socket) = &mut self.control {
+            socket.control().is_live(is_live);
+        }
+    }
+
+    /// Was something typed, at a console or over the control socket, for which a guest with so much room has
+    /// room?
+    pub fn has_typed(&mut self, room: usize) -> bool {
+        let want = self.wants_typed(room);
+        let has_called = match (&mut self.control, want) {
+            (Some(socket), Want::Next { room }) => socket.control().has_typed(room),
+            _ => false,
+        };
+        has_called || self.consoles.has_typed(want)
+    }
+
+    /// The next that was typed, if a guest with so much room takes it whole, with the console's port. What
+    /// comes over the control socket is for the guest's first console, and never an answer to a question that
+    /// was asked at another one.
+    pub fn typed(&mut self, room: usize) -> Option<(u8, Typed)> {
+        let want = self.wants_typed(room);
+        if let Some(typed) = self.consoles.typed(want) {
+            return Some(typed);
+        }
+        let Want::Next { room } = want else {
+            return None;
+        };
+        let bytes = self.control.as_mut()?.control().typed(room)?;
+        Some((0, Typed::Bytes(bytes)))
     }
 
     /// Does what was typed at a console asks for.

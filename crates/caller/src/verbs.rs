@@ -10,8 +10,8 @@ use report::{Happening, Line, RoleWord, StateWord};
 use crate::client::{CallError, Caller, Found, find};
 use crate::limits::PATIENCE_S;
 use crate::progress::Progress;
-use crate::protocol::{Answer, Verb};
-use crate::status::Status;
+use control::Status;
+use control::{Answer, Verb};
 
 /// So long a process may take for an answer.
 pub const PATIENCE: Duration = Duration::from_secs(3);
@@ -76,7 +76,9 @@ pub(crate) fn begun(answer: Answer) -> Result<u64, VerbError> {
         Answer::Begun { events } | Answer::Events { first: events } => Ok(events),
         Answer::Refused { sentence, .. } => Err(VerbError::Refused(sentence)),
         Answer::Failed { sentence } => Err(VerbError::Failed(sentence)),
-        Answer::Status { .. } => Err(VerbError::Failed("it answers another question".into())),
+        Answer::Status { .. } | Answer::Console { .. } => {
+            Err(VerbError::Failed("it answers another question".into()))
+        }
     }
 }
 

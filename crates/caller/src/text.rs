@@ -6,7 +6,7 @@ use std::time::Duration;
 use replica::Span;
 use report::{RoleWord, StateWord, amount};
 
-use crate::status::Status;
+use control::Status;
 
 /// The sign before a state; `utf8`: may it be another than ASCII's?
 #[must_use]
@@ -208,7 +208,7 @@ fn ailments(status: &Status) -> Vec<(&'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::Health;
+    use control::Health;
     use report::Reason;
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use report::{PhaseWord, amount};
 
-use crate::status::Status;
+use control::Status;
 
 /// Cells of the bar.
 const CELLS: u64 = 20;
@@ -68,7 +68,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::Cloning;
+    use control::Cloning;
     use report::{Reason, StateWord};
     use std::time::Duration;
 

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use control::{Answer, Cloning, Control, Found, Place, Protecting, Status, Verb, VerbError};
+use caller::{Found, Protecting, VerbError};
+use control::{Answer, Cloning, Control, Place, Status, Verb};
 use os::wake::Waker;
 use replica::VmName;
 use report::{Happening, Line, PhaseWord, Protection, Reason, RoleWord, StateWord};
@@ -99,7 +100,7 @@ impl Vm {
     }
 
     fn process(&self) -> Found {
-        control::process(self.directory.path(), &VmName::new("shop").unwrap()).unwrap()
+        caller::process(self.directory.path(), &VmName::new("shop").unwrap()).unwrap()
     }
 
     /// `protect`, with what it drew.
@@ -116,7 +117,7 @@ impl Vm {
             drawn.len() < draws_max
         };
         let to = "10.0.0.3:7800".parse().unwrap();
-        let protecting = control::protect(&self.process(), &Verb::Protect { to }, patience, &mut watch);
+        let protecting = caller::protect(&self.process(), &Verb::Protect { to }, patience, &mut watch);
         (protecting, drawn)
     }
 }
@@ -210,7 +211,7 @@ fn what_is_protected_already_or_refused_is_told_and_nothing_begins() {
 
 #[test]
 fn times_are_written_with_their_unit() {
-    let read = |text: &str| control::patience(text).map(|time| time.as_secs());
+    let read = |text: &str| caller::patience(text).map(|time| time.as_secs());
     assert_eq!(
         ["90s", "10m", "1h", "7"].map(|text| read(text).unwrap()),
         [90, 600, 3600, 7]

@@ -11,9 +11,9 @@ use report::{Reason, StateWord};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::limits::{ANSWER_LEN_MAX, ANSWER_READ_LEN, CALLS_MAX};
-use crate::place;
-use crate::protocol::{Answer, Request, RequestId, Response, Verb, line};
-use crate::status::Status;
+use control::Status;
+use control::place;
+use control::{Answer, Request, RequestId, Response, Verb, line};
 
 /// Pause before a VM is called again that has too many callers just now.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -214,6 +214,11 @@ impl Caller {
             stream,
             input: Vec::new(),
         }
+    }
+
+    /// The connection.
+    pub(crate) fn stream(&self) -> &UnixStream {
+        &self.stream
     }
 
     /// Asks, and waits for the answer for at most `patience`.
