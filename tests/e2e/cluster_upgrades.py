@@ -24,8 +24,9 @@ def versions(site):
 
 
 def is_skewed(site):
-    """Does the owner's agent say that the two halves are of different builds?"""
-    return any("skewed" in vm["protection"]["flags"] for vm in site.owner().objects("status", VM))
+    """Does the owner's agent say that the two halves are of different builds? None: it does not answer."""
+    told = site.owner().heard("status", VM)
+    return told and any("skewed" in vm["protection"]["flags"] for vm in told)
 
 
 def upgraded(site, place, program, ledger):
