@@ -32,11 +32,7 @@ def restart(places, site):
 def settled(site, verb):
     """Waits until nothing that was begun goes on: it is done, or has failed with a reason."""
 
-    def is_over():
-        told = site.an_agent().objects("operations")
-        return all(operation["state"] != "running" for operation in told)
-
-    site.until(is_over, OPERATION_S, f"what `{verb}` has begun never ends after the death of agents")
+    site.until(site.is_idle, OPERATION_S, f"what `{verb}` has begun never ends after the death of agents")
 
 
 def interrupted(turn, site, verb):

@@ -11,7 +11,7 @@ import signal
 import stat
 import time
 
-from lib.ledger import PATIENCE_S, Noise
+from lib.ledger import PATIENCE_S
 from lib.pair import BACKUP_PORT, Failed, Process
 from lib.report import Scenarios, ensure
 from lib.scene import GOES_ON_S, all_there, client_of, goes_on, served
@@ -131,12 +131,12 @@ def sighup(turn):
     runs=5,
 )
 def sigterm_primary(turn):
-    with served(turn) as (pair, ledger):
-        noise, begin = Noise(), time.monotonic()
+    with served(turn) as (pair, ledger), turn.noise() as noise:
+        begin = time.monotonic()
         pair.primary.signal(signal.SIGTERM)
         goes_on(ledger, "after SIGTERM to the primary")
         pause = ledger.pause_around(begin) * 1000
-        late = noise.worst(begin, begin + pause / 1000) * 1000
+        late = noise.allowed(begin, begin + pause / 1000) * 1000
         status = pair.primary.ended(GOES_ON_S)
         ensure(status == 0, f"the primary ended with {status}: {pair.primary.last_words()}")
         ensure(pair.backup.role() == "solo", f"the backup is not live: {pair.story()}")

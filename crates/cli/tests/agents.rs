@@ -11,6 +11,7 @@ use hosts::{Cluster, HOSTS};
 
 #[test]
 fn a_vm_is_protected_again_after_each_death_of_a_host_and_says_why_when_it_cannot_be() {
+    // FT 3.1-d.
     let mut cluster = Cluster::new(41);
     cluster.at("a", "create {web.toml}").with(0);
     cluster.at("a", "start web").with(0);

@@ -211,10 +211,17 @@ fn holds(
     let held = report.processes.iter().filter_map(|told| {
         let vm = VmName::new(&told.status.name).ok()?;
         let peer = peer_host(known, heard, name, &told.status).filter(|_| !told.status.is_live());
+        let controller = peer.unwrap_or_else(|| name.clone());
+        // Its controller alone knows, which for a backup is the agent of another host.
+        let told = if controller == *name {
+            Some(report)
+        } else {
+            heard.get(&controller).map(|heard| &heard.report)
+        };
         let held = Held {
             memory_bytes: sizes.get(&vm).copied().unwrap_or(0),
-            controller: peer.unwrap_or_else(|| name.clone()),
-            stuck: report.stuck.iter().any(|stuck| stuck == vm.as_str()),
+            stuck: told.is_some_and(|told| told.stuck.iter().any(|stuck| stuck == vm.as_str())),
+            controller,
         };
         Some((vm, held))
     });

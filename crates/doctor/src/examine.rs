@@ -20,7 +20,7 @@ use crate::{files, host, leftovers, ports, probing, reading, site};
 /// What is to be examined.
 #[derive(Clone, Debug)]
 pub struct Patient {
-    /// The agent's file.
+    /// Path of the agent's file of settings.
     pub config: PathBuf,
     /// The directory of this user's control sockets, where the agent's file names no other.
     pub sockets: PathBuf,
@@ -28,9 +28,9 @@ pub struct Patient {
     pub agent: Option<PathBuf>,
     /// Why guests' code cannot be translated here; `None`: it can.
     pub no_translation: Option<String>,
-    /// Version of this program.
+    /// Version of the program that examines.
     pub version: &'static str,
-    /// Are the other hosts examined too?
+    /// Whether the other hosts are examined too.
     pub peers: bool,
 }
 

@@ -16,9 +16,9 @@ const OTHERS_WRITE: u32 = 0o022;
 /// What was seen of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DirectoryFacts {
-    /// Is it one, and this user's?
+    /// Whether the path leads to a directory that belongs to this user.
     pub is_ours: bool,
-    /// Its mode.
+    /// The directory's mode, as `chmod` takes it.
     pub mode: u32,
 }
 

@@ -18,11 +18,11 @@ pub struct HostFacts {
     pub memory: Memory,
     /// Share of its processors' time that the host has lost to others since its boot, in thousandths.
     pub steal_permille: u64,
-    /// Processors of the host.
+    /// How many processors the kernel shows.
     pub processors: u64,
-    /// What a control group leaves.
+    /// What the control groups of the examined process leave to it.
     pub group: Group,
-    /// What the process may use.
+    /// What the kernel lets the examined process use.
     pub limits: Limits,
     /// By which program the clock follows a time server; `None`: there is no sign of one.
     pub clock: Option<&'static str>,
@@ -31,31 +31,31 @@ pub struct HostFacts {
 /// Memory of a host, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// All of it.
+    /// All memory that the kernel has, in bytes.
     pub all: u64,
-    /// What the kernel calls available.
+    /// Memory that the kernel calls available, in bytes.
     pub available: u64,
-    /// Space to swap to.
+    /// Space to which memory may be swapped, in bytes.
     pub swap: u64,
-    /// Space to swap to that is free.
+    /// Free space to which memory may be swapped, in bytes.
     pub swap_free: u64,
 }
 
 /// What a control group leaves to its processes; `None`: all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Group {
-    /// Memory, in bytes.
+    /// Memory that the group may use, in bytes.
     pub memory: Option<u64>,
-    /// Processors, in thousandths.
+    /// Time of processors that the group may use, in thousandths of one processor.
     pub processors_permille: Option<u64>,
 }
 
-/// What a process may use.
+/// What the kernel lets a process use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Files that it may have open; `None`: as many as it likes.
+    /// How many files the process may have open; `None`: as many as it likes.
     pub files: Option<u64>,
-    /// Memory that it may keep from being swapped, in bytes; `None`: all of it.
+    /// Memory that the process may keep from being swapped, in bytes; `None`: all its memory.
     pub locked: Option<u64>,
 }
 

@@ -12,7 +12,7 @@ use replica::VmName;
 
 use crate::line::{Line, names};
 
-/// What was found.
+/// What processes that have ended have left on this host and at the arbiter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leftovers {
     /// Names of control sockets whose process has ended.
@@ -23,12 +23,12 @@ pub struct Leftovers {
     pub records: Vec<OpenRecord>,
 }
 
-/// A record at the arbiter.
+/// A record at the arbiter that says of no end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenRecord {
     /// Name of the VM.
     pub vm: String,
-    /// The epoch.
+    /// The epoch that the record's owner has claimed.
     pub epoch: u64,
 }
 

@@ -8,22 +8,22 @@ use crate::limits::NAMES_MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// It is as it should be.
+    /// What was looked at is as it should be.
     Ok,
     /// VMs run all the same, but not as well as they could, or not for as long.
     Warn,
-    /// Something does not work.
+    /// Something that a VM or a takeover needs does not work.
     No,
 }
 
-/// One finding.
+/// One finding of an examination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Line {
-    /// How it is judged.
+    /// How the finding is judged.
     pub verdict: Verdict,
-    /// The host that it is about; null: this one, as its user sees it.
+    /// Name of the host that the finding is about; null: this host, as its user sees it.
     pub host: Option<String>,
-    /// What it is about, in a word or two.
+    /// What the finding is about, in a word or two.
     pub about: &'static str,
     /// What was found, and what to do about it.
     pub sentence: String,

@@ -11,11 +11,11 @@ use crate::line::Line;
 /// What became of calling a port of another host that was to answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reached {
-    /// The port.
+    /// Number of the port on the other host.
     pub port: u16,
-    /// Why nothing came by TCP.
+    /// Whether the word came back by TCP; an error says why not, as a clause.
     pub tcp: Result<(), String>,
-    /// Why nothing came by UDP.
+    /// Whether the word came back by UDP; an error says why not, as a clause.
     pub udp: Result<(), String>,
     /// Bytes that a packet to it may have, by this host's own routes, and whether a datagram of that size
     /// came back; `None`: that was not tried.

@@ -168,8 +168,8 @@ problems! {
     /// Problems of a change that is about no thing that is there.
     OfChange: "bad-request" "not-allowed" "not-now" "changed" "too-large" "not-json" "bug" "directory-away";
     /// Problems of a change of a VM.
-    OfVmChange: "bad-request" "not-allowed" "no-vm" "no-host" "busy" "not-now" "changed" "too-large"
-        "not-json" "key-reused" "bug" "directory-away";
+    OfVmChange: "bad-request" "not-allowed" "no-vm" "no-host" "host-refused" "busy" "not-now" "changed"
+        "too-large" "not-json" "key-reused" "bug" "directory-away";
     /// Problems of a test of a VM.
     OfTest: "bad-request" "not-allowed" "no-vm" "busy" "not-now" "no-spare-host" "changed" "too-large"
         "not-json" "key-reused" "bug" "directory-away";

@@ -1,6 +1,6 @@
 //! Which host gets a VM's backup: for every host of the site either a score or all of its refusals. The
 //! planner takes the best one, `lockstep check` and a status show them all, so what people read is what was
-//! decided.
+//! decided (FT 3.1-d).
 //!
 //! It promises nothing: only the host's own agent knows its host, and grants a reservation or refuses.
 
@@ -221,6 +221,7 @@ impl Score {
 fn refusals(now: Now, need: &Need, owner: Option<&Host>, host: &Host) -> Vec<Why> {
     let name = || host.name.clone();
     let mut refusals = Vec::new();
+    // FT 3.3-b: the two halves of a VM are never on one host.
     if host.name == need.owner || need.member.as_ref() == Some(&host.name) {
         refusals.push(Why::HostSame {
             host: name(),

@@ -93,9 +93,16 @@ def built(name, edits):
     # Not --locked: the lock file names the workspace's own crates with their versions, which are others now.
     command = ["nice", "-n", "5", "cargo", "build", "--release", "--offline"]
     subprocess.run([*command, "-p", "cli", "--bin", "lockstep"], cwd=source, env=environment, check=True)
+    # Whoever looks for the program meanwhile, or after this one was killed, finds a whole one or none.
+    part = CACHE / f".{program.name}.{os.getpid()}"
+    try:
+        shutil.copy(target / "release/lockstep", part)
+        part.rename(program)
+    finally:
+        part.unlink(missing_ok=True)
     for old in CACHE.glob(f"lockstep-{name}-*"):
-        old.unlink()
-    shutil.copy(target / "release/lockstep", program)
+        if old != program:
+            old.unlink()
     return program
 
 

@@ -5,7 +5,6 @@ A ledger opens one connection and never another one: a reset is a finding. Each 
 a value that follows from the key, so that a shifted or repeated answer shows.
 """
 
-import collections
 import contextlib
 import hashlib
 import threading
@@ -192,29 +191,3 @@ class Ledger:
             lost += sum(value is None for value in values)
             self.wrong += sum(value not in (None, own) for (_, own), value in zip(pairs, values))
         return lost
-
-
-class Noise:
-    """How late this machine lets a sleeping thread run: what a busy machine adds to each measured time."""
-
-    def __init__(self, every_s=0.002):
-        self.every_s, self.late = every_s, collections.deque(maxlen=1_000_000)
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-        self._thread.start()
-
-    def _look(self):
-        while not self._stopping.is_set():
-            due = time.monotonic() + self.every_s
-            time.sleep(self.every_s)
-            now = time.monotonic()
-            self.late.append((now, now - due))
-
-    def worst(self, begin, end):
-        """The longest delay seen between two instants, in seconds."""
-        return max((late for at, late in list(self.late) if begin <= at <= end + self.every_s), default=0.0)
-
-    def stop(self):
-        """Ends it."""
-        self._stopping.set()
-        self._thread.join()

@@ -10,7 +10,7 @@ import pathlib
 import socket
 import subprocess
 
-from .place import Place
+from .place import Place, end
 
 
 class LoopbackHost:
@@ -115,12 +115,6 @@ class NoWitness:
 
     def stop(self):
         """There is nothing to end."""
-
-
-def end(process):
-    """Kills a process, and waits for its end."""
-    process.kill()
-    process.wait()
 
 
 def free_port():

@@ -29,6 +29,12 @@ from .pair import Failed
 AGENT_PORT = 7701
 # What an agent does at once takes far less, also on a busy machine.
 COMMAND_S = 120
+# An agent that has not said within this time how things are does not answer.
+ANSWER_S = 20
+# An agent that is asked to end does so at once; the VMs run on without it.
+AGENT_ENDS_S = 30
+# Exit codes of commands that an agent has answered: all is well, not all is as it is wanted, no host will do.
+ANSWERED = (0, 3, 4)
 
 
 class Place:
@@ -135,11 +141,9 @@ class Place:
 
     def release(self):
         """Its namespaces end."""
-        if self.server:
-            self.server.kill()
-            self.server.wait()
-        self.holder.kill()
-        self.holder.wait()
+        for process in (self.server, self.holder):
+            if process:
+                end(process)
 
     def _new_boot(self):
         # The file stays the same one, since it is bound.
@@ -174,7 +178,16 @@ class Place:
             self.signal(signal.SIGKILL)
             self._reap()
             time.sleep(0.02)
+        if self.agent:
+            end(self.agent)
         self.agent, self.is_on = None, False
+
+    def end(self):
+        """It is there no more, with all that runs on it, however far it was built."""
+        try:
+            self.crash()
+        finally:
+            self.release()
 
     def boot(self):
         """It has power again: a new boot, whose /run is empty, and its agent."""
@@ -210,7 +223,11 @@ class Place:
         the program that started them."""
         self.program = program
         self.agent.terminate()
-        self.agent.wait()
+        try:
+            self.agent.wait(AGENT_ENDS_S)
+        except subprocess.TimeoutExpired:
+            what = f"the agent of {self.name} has not ended {AGENT_ENDS_S} s after SIGTERM"
+            raise Failed(f"{what} ({self.last_words()})") from None
         self.start_agent()
 
     def _reap(self):
@@ -222,10 +239,13 @@ class Place:
         socket_of_agent = f"LOCKSTEP_HOST=unix:{self.sockets}/agent.sock"
         return self.command(["env", socket_of_agent, self.program, *words])
 
+    def _ended(self, words, seconds):
+        return subprocess.run(self.cli(words), text=True, capture_output=True, timeout=seconds)
+
     def tell(self, *words, check=True, seconds=COMMAND_S):
         """Gives this host's agent a command, and waits for its end; what it printed."""
         try:
-            done = subprocess.run(self.cli(words), text=True, capture_output=True, timeout=seconds)
+            done = self._ended(words, seconds)
         except subprocess.TimeoutExpired:
             what = f"`{' '.join(map(str, words))}` on {self.name} has not ended after {seconds} s"
             raise Failed(f"{what} ({self.site.story()})") from None
@@ -234,18 +254,29 @@ class Place:
         return done.stdout
 
     def begin(self, *words):
-        """The same without waiting for its end; the process."""
+        """The same without waiting for its end; the process, which ends with the site."""
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        return subprocess.Popen(self.cli(words), text=True, **quiet)
+        process = subprocess.Popen(self.cli(words), text=True, **quiet)
+        self.site.stack.callback(end, process)
+        return process
+
+    def heard(self, *words):
+        """The objects that a command prints with --json; None: the agent has not answered, which says nothing
+        of what is there."""
+        try:
+            done = self._ended([*words, "--json"], ANSWER_S)
+        except subprocess.TimeoutExpired:
+            return None
+        if done.returncode not in ANSWERED:
+            return None
+        return [json.loads(line) for line in done.stdout.splitlines()]
 
     def objects(self, *words):
-        """The objects that a command prints with --json; none if the agent does not answer."""
-        printed = self.tell(*words, "--json", check=False)
-        found = []
-        for line in printed.splitlines():
-            with contextlib.suppress(ValueError):
-                found.append(json.loads(line))
-        return found
+        """The same, of an agent that must answer."""
+        if (told := self.heard(*words)) is None:
+            what = f"the agent of {self.name} does not answer `{' '.join(words)}`"
+            raise Failed(f"{what} ({self.last_words()})")
+        return told
 
     def site_seen(self):
         """What its agent says of the site as a whole; nothing if it does not answer."""
@@ -304,6 +335,12 @@ class Place:
         path = self.directory / "agent.log"
         lines = path.read_text(errors="replace").splitlines() if path.exists() else []
         return f"{self.name}: " + " | ".join(line[-160:] for line in lines[-4:])
+
+
+def end(process):
+    """Kills a process if it still runs, and waits for its end."""
+    process.kill()
+    process.wait()
 
 
 def ask(path, verb):

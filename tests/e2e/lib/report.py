@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Callable
 
+from .noise import Noise
 from .pair import LOCKSTEP, Failed, Pair
 
 
@@ -58,10 +59,16 @@ class Turn:
     stack: contextlib.ExitStack
     # What runs hand on to the next ones.
     kept: dict
+    # By how much bounds of this run may have been exceeded (`noise.Allowance`).
+    allowances: list = dataclasses.field(default_factory=list)
 
     def pair(self, **options):
         """A pair on hosts of its own, for a `with` block; not started yet."""
         return Pair(self.program, keep=self.keep, **options)
+
+    def noise(self):
+        """How late this machine lets threads run, for a `with` block; what is allowed for it is told."""
+        return Noise(self.allowances.append)
 
     def pair_of_all_runs(self, **options):
         """A started pair that the next runs get too, as long as it is a pair."""
@@ -127,7 +134,7 @@ def play(scenario, options):
     """Runs one scenario as often as asked; the result for programs."""
     told = sys.stderr if options.json else sys.stdout
     runs = options.runs or scenario.runs
-    result = {"name": scenario.name, "runs": runs, "failed": 0, "seen": [], "failures": []}
+    result = {"name": scenario.name, "runs": runs, "failed": 0, "seen": [], "failures": [], "allowed": []}
     begin = time.monotonic()
     stack, kept = contextlib.ExitStack(), {}
     with stack:
@@ -149,6 +156,10 @@ def play_once(scenario, turn, result, told):
     except Exception as error:  # noqa: BLE001 - the other scenarios are run all the same
         traceback.print_exc()
         seen, word, where = f"the test itself broke: {error!r}", "FAIL", "failures"
+    if turn.allowances:
+        # The largest one is told to people, and all to programs.
+        seen = f"{seen or scenario.sentence}; {max(turn.allowances, key=lambda it: it.waited_s)}"
+        result["allowed"] += [{"run": turn.number, **vars(allowance)} for allowance in turn.allowances]
     result["failed"] += where == "failures"
     if seen:
         result[where].append(seen)

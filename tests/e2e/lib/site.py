@@ -27,7 +27,7 @@ from .ledger import Ledger, Redis
 from .loopback import Loopback, LoopbackPlace, NoWitness, free_port
 from .namespaces import Network
 from .pair import LOCKSTEP, Failed, image
-from .place import Place
+from .place import Place, end
 
 HOSTS = ("a", "b", "c")
 VM, REDIS, GATEWAY_PORT = "shop", 6379, 7700
@@ -48,11 +48,18 @@ def mac_of(number):
 
 @dataclasses.dataclass
 class Sides:
-    """Where a VM is, as its processes say."""
+    """Where a VM is, as its processes say. `word` is the live side's own for its protection
+    (docs/control.md); None unless one side alone is live. A process that cannot be asked is not among the
+    sides, so only the live side's word tells that a VM has no backup."""
 
     live: list
     backups: list
-    is_protected: bool
+    word: str | None
+
+    @property
+    def is_protected(self):
+        """Does the live side say so, and is there a backup?"""
+        return self.word == "protected" and len(self.backups) == 1
 
 
 class Site:
@@ -80,17 +87,11 @@ class Site:
     ):
         self.program, self.store, self.vms = pathlib.Path(program).resolve(), store, vms
         self.behind = behind
-        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="lsc-"))
-        self.served = served or disk
-        self.storage, self.shared = self.directory / "storage", self.directory / "shared"
+        self.served, self.has_disk, self.keep = served or disk, disk, keep
+        # Whatever is begun says here first how it is ended, so that a site that could not be built, or whose
+        # scenario fails, leaves nothing behind. The directory is made by `__enter__`.
         self.stack = contextlib.ExitStack()
-        if keep:
-            print(f"files are in {self.directory}", file=sys.stderr, flush=True)
-        else:
-            self.stack.callback(subprocess.run, ["rm", "-rf", self.directory])
-        for path in (self.storage, self.shared):
-            path.mkdir()
-        self.disk = GuestDisk(self, self.vms[0]) if disk else None
+        self.directory = self.storage = self.shared = self.disk = None
         names = ["client", *HOSTS, "etcd", "gateway"]
         self.network = Loopback(names) if self.is_local else Network(names, far)
         self.macs = {vm: mac_of(number) for number, vm in enumerate(vms)}
@@ -111,24 +112,35 @@ class Site:
         self.stack.close()
 
     def _build(self):
+        self._make_directory()
         self.stack.enter_context(self.network)
         for name in HOSTS:
             wire = self.network.host(name)
             kind = LoopbackPlace if self.is_local else Place
             place = self.places[name] = kind(self, name, wire, self.directory / name)
+            self.stack.callback(place.end)
             place.build()
-            self.stack.callback(place.release)
-            self.stack.callback(place.crash)
         self._surround()
         if self.store == "etcd":
-            self.start_etcd()
             self.stack.callback(self.stop_etcd)
+            self.start_etcd()
         self._introduce()
         if self.is_local or self.behind == "gateway":
             self._start_gateway()
         for place in self.places.values():
             place.start_agent()
         self.until(lambda: self.hosts_ready() == len(HOSTS), 30, "the three agents do not see each other")
+
+    def _make_directory(self):
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="lsc-"))
+        if self.keep:
+            print(f"files are in {self.directory}", file=sys.stderr, flush=True)
+        else:
+            self.stack.callback(subprocess.run, ["rm", "-rf", self.directory])
+        self.storage, self.shared = self.directory / "storage", self.directory / "shared"
+        for path in (self.storage, self.shared):
+            path.mkdir()
+        self.disk = GuestDisk(self, self.vms[0]) if self.has_disk else None
 
     def _surround(self):
         """What stands around the guests: their network, and who looks at it."""
@@ -196,9 +208,9 @@ class Site:
             return True
 
     def stop_etcd(self):
-        """Kills etcd."""
-        self.etcd.kill()
-        self.etcd.wait()
+        """Kills etcd, if it runs."""
+        if self.etcd:
+            end(self.etcd)
 
     # What is seen.
 
@@ -216,7 +228,7 @@ class Site:
         counts = []
         for place in self.places.values():
             if place.agent:
-                told = place.objects("hosts")
+                told = place.heard("hosts") or []
                 counts.append(sum(host.get("state") in ("ready", "draining") for host in told))
         return min(counts, default=0)
 
@@ -230,8 +242,8 @@ class Site:
         ]
         live = [(place, status) for place, status in told if status["role"] in ("solo", "primary")]
         backups = [place for place, status in told if status["role"] == "backup"]
-        is_protected = len(live) == 1 and live[0][1]["protection"]["state"] == "protected"
-        return Sides([place for place, _ in live], backups, is_protected and len(backups) == 1)
+        word = live[0][1]["protection"]["state"] if len(live) == 1 else None
+        return Sides([place for place, _ in live], backups, word)
 
     def is_protected(self, vm=VM):
         """Is it live on one host and has its backup on another?"""
@@ -262,6 +274,19 @@ class Site:
     def an_agent(self):
         """A host whose agent runs."""
         return next(place for place in self.places.values() if place.agent)
+
+    def is_idle(self):
+        """Does each agent that runs say that no operation is under way? One that does not answer, or has not
+        read the site's directory yet, says nothing."""
+        agents = [place for place in self.places.values() if place.agent]
+        return bool(agents) and all(map(self._says_idle, agents))
+
+    @staticmethod
+    def _says_idle(place):
+        if place.site_seen().get("directory_away", "no answer"):
+            return False
+        told = place.heard("operations")
+        return told is not None and all(operation["state"] != "running" for operation in told)
 
     def hand_overs(self, vm=VM):
         """From when to when (CLOCK_MONOTONIC) the guest stood in each hand-over, in their order, as the
@@ -299,7 +324,10 @@ class Site:
                 parts.append(f"{place.name}'s agent has ended with {place.agent.returncode}")
         agent = next((place for place in self.places.values() if place.agent), None)
         if agent:
-            for vm in agent.objects("status"):
+            told = agent.heard("status")
+            if told is None:
+                parts.append(f"{agent.name}'s agent does not answer")
+            for vm in told or []:
                 protection = vm.get("protection") or {}
                 reasons = [reason.get("sentence") for reason in protection.get("reasons", [])]
                 parts.append(f"{agent.name}'s agent: {protection.get('state')} {reasons}")
@@ -339,7 +367,8 @@ class Site:
                 redis = Redis(wire, *self.guests[vm], timeout=5)
                 with contextlib.closing(redis):
                     redis.ask("PING")
-                connected.append(Ledger(wire, *self.guests[vm], every_s))
+                connected.append(ledger := Ledger(wire, *self.guests[vm], every_s))
+                self.stack.callback(ledger.abandon)
             return bool(connected)
 
         self.until(connects, BOOT_S, f"{what}, nobody answers a client")

@@ -270,6 +270,7 @@ pub mod samples {
             steps_per_second: 0,
             primaries: Vec::new(),
             backups: Vec::new(),
+            stuck: Vec::new(),
             drained_by: String::new(),
         }
     }

@@ -29,10 +29,10 @@ use membership::problem::{OfPeers, Problem};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Wanted {
-    /// Name of a mark that may be in the arbiter's directory; empty: none is looked for.
+    /// Name of a mark that may be in the arbiter's directory; empty: no mark is looked for.
     #[serde(default)]
     mark: String,
-    /// Shall a port of the pair's range answer for a moment?
+    /// Whether a port of the pair's range shall answer for a moment.
     #[serde(default)]
     echo: bool,
 }
@@ -42,22 +42,22 @@ pub struct Wanted {
 pub struct Examination {
     /// Name, address and release of the host, with what its program can hold a half of a VM with.
     pub program: Newcomer,
-    /// Can guests' code be translated there?
+    /// Whether the host can translate guests' code into its own.
     pub translates: bool,
-    /// The time there, in nanoseconds since 1970.
+    /// The time by the host's clock, in nanoseconds since 1970.
     pub wall_ns: u64,
-    /// Is the mark there? Null: none was asked for.
+    /// Whether the host sees the mark in the arbiter's directory; null: no mark was asked for.
     pub mark_seen: Option<bool>,
-    /// A port that answers for a moment; null: none was asked for, or none is free.
+    /// A port of the host that answers for a moment; null: no port was asked for, or none is free.
     pub echo: Option<Echo>,
 }
 
 /// A port that answers for a moment: by TCP with the word, by UDP with whatever begins with the word.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Echo {
-    /// The address and port at which it answers.
+    /// The address and port at which the host answers.
     pub address: SocketAddr,
-    /// 32 characters drawn at random.
+    /// The word by which a caller knows the answer: 32 characters drawn at random.
     pub word: String,
 }
 
@@ -66,15 +66,15 @@ pub struct Echo {
 pub struct PeerObject {
     /// Name of the host.
     pub host: String,
-    /// Where its agent was called.
+    /// Address and port at which the host's agent was called.
     pub agent: SocketAddr,
     /// Time for a question and its answer, the shortest of some, in microseconds; 0: there was no answer.
     pub round_trip_us: u64,
-    /// By how much its clock is ahead of this host's, in milliseconds.
+    /// By how much the other host's clock is ahead of this host's, in milliseconds.
     pub clock_ahead_ms: i64,
-    /// What its agent has told; null: nothing.
+    /// What the other host's agent has told; null: it has told nothing.
     pub examination: Option<Examination>,
-    /// Why it has told nothing; empty: it has.
+    /// Why the other host's agent has told nothing, as a sentence; empty: it has told something.
     pub trouble: String,
 }
 

@@ -63,6 +63,9 @@ pub struct HostObject {
     pub primaries: Vec<String>,
     /// Names of the VMs of which the host holds the backup.
     pub backups: Vec<String>,
+    /// Names of those VMs of a drained host that have no way to another host at present.
+    #[serde(default)]
+    pub stuck: Vec<String>,
     /// Name of the person who has the host emptied; empty: nobody has.
     pub drained_by: String,
 }
@@ -308,6 +311,7 @@ impl HostObject {
                 steps_per_second: host.steps_per_second,
                 primaries: if is_silent { Vec::new() } else { of_host(true) },
                 backups: if is_silent { Vec::new() } else { of_host(false) },
+                stuck: stuck_on(host),
                 drained_by: host
                     .draining
                     .as_ref()
@@ -316,6 +320,13 @@ impl HostObject {
         });
         hosts.collect()
     }
+}
+
+/// The VMs of a drained host that have no way to another one, as their controllers say.
+fn stuck_on(host: &plan::Host) -> Vec<String> {
+    let held = host.holds.iter().filter(|_| host.draining.is_some());
+    let stuck = held.filter(|(_, held)| held.stuck);
+    stuck.map(|(vm, _)| vm.to_string()).collect()
 }
 
 impl VmObject {

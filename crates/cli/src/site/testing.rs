@@ -15,10 +15,11 @@ use super::client::Site;
 use super::probe::{Probe, Seen};
 use super::waiting::Waited;
 use crate::args::TestArgs;
-use crate::exit::STOPPED;
+use crate::exit::{STOPPED, TIME_IS_OVER};
 use crate::{usage, vm_verbs};
 
-/// What a test has shown. Times are milliseconds since the last sign of life of the half that was killed.
+/// What a test has shown. Times are milliseconds since the last sign of life of the half that was killed;
+/// null: the events of the half that was left do not tell it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Shown<'a> {
     vm: &'a str,
@@ -28,11 +29,23 @@ struct Shown<'a> {
     killed_pid: u32,
     live_host: String,
     backup_host: Option<String>,
-    suspected_ms: f64,
-    asked_ms: f64,
-    live_ms: f64,
-    protected_ms: f64,
+    #[serde(flatten)]
+    took: Took,
     probe: Option<Seen>,
+}
+
+/// What a failover took, in milliseconds since the last sign of life of the half that was killed; `None`:
+/// that is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+struct Took {
+    /// When the half that was left found out.
+    suspected_ms: Option<f64>,
+    /// When that half asked the arbiter.
+    asked_ms: Option<f64>,
+    /// When that half was live.
+    live_ms: Option<f64>,
+    /// When the VM was protected again.
+    protected_ms: Option<f64>,
 }
 
 /// Has a half of a VM killed, waits until the VM is protected again, and tells what that took.
@@ -71,7 +84,7 @@ pub fn test(args: &TestArgs, of_owner: bool) -> Result<ExitCode> {
         Waited::TimeIsOver => {
             let seconds = began.elapsed().as_secs();
             tell!("lockstep: {name} is not protected again after {seconds} s; `{verb}` goes on as {id}");
-            return Ok(ExitCode::FAILURE);
+            return Ok(ExitCode::from(TIME_IS_OVER));
         }
         Waited::Stopped => {
             tell!("lockstep: `{verb}` of {name} goes on as {id}");
@@ -84,7 +97,6 @@ pub fn test(args: &TestArgs, of_owner: bool) -> Result<ExitCode> {
     }
     let after = site.fresh_vm(name)?;
     let lines = site.text(&format!("/v1/vms/{name}/lines"))?;
-    let took = took(&lines, before.epoch + 1, pid_of(&after));
     let shown = Shown {
         vm: name.as_str(),
         test: verb,
@@ -93,10 +105,7 @@ pub fn test(args: &TestArgs, of_owner: bool) -> Result<ExitCode> {
         killed_pid: pid,
         live_host: after.primary.as_ref().map_or(String::new(), |it| it.host.clone()),
         backup_host: after.backup.as_ref().map(|it| it.host.clone()),
-        suspected_ms: took.suspected_ms,
-        asked_ms: took.claimed_ms,
-        live_ms: took.live_ms,
-        protected_ms: took.protected_ms,
+        took: took(&lines, before.epoch + 1, pid_of(&after)).unwrap_or_default(),
         probe: seen,
     };
     match args.json {
@@ -138,38 +147,52 @@ fn pid_of(vm: &VmObject) -> u32 {
     vm.primary.as_ref().map_or(0, |primary| primary.pid)
 }
 
-/// What it took, by the events of the process that was left, which has claimed this epoch then.
-fn took(lines: &str, epoch: u64, pid: u32) -> Failover {
+/// What it took, by the events of the process that was left, which has claimed this epoch then; `None`: they
+/// do not tell of that claim, or not of what came before it.
+fn took(lines: &str, epoch: u64, pid: u32) -> Option<Took> {
     let lines: Vec<Line> = lines
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
         .collect();
     let is_claim =
         |line: &Line| matches!(line.happening, Happening::Claim { epoch: asked } if asked == epoch);
-    let claim = lines.iter().position(is_claim).unwrap_or(lines.len());
-    let before = lines.iter().take(claim).rev();
-    let suspected = before.filter_map(|line| match line.happening {
+    let claim = lines.iter().position(is_claim)?;
+    let mut before = lines.iter().take(claim).rev();
+    let killed_ns = before.find_map(|line| match line.happening {
         // All times count from the last sign of life.
         Happening::Suspected { after_ms, .. } => Some(line.time_ns.saturating_sub((after_ms * 1e6) as u64)),
         _ => None,
-    });
-    match suspected.into_iter().next() {
-        Some(killed_ns) => History::from(lines).failover(killed_ns, pid, 0),
-        None => Failover::default(),
-    }
+    })?;
+    let Failover {
+        suspected_ms,
+        claimed_ms,
+        live_ms,
+        protected_ms,
+        ..
+    } = History::from(lines).failover(killed_ns, pid, 0);
+    // Where a history says nothing it has 0, and nothing is over at the very moment of the last sign of life.
+    let known = |ms: f64| (ms > 0.0).then_some(ms);
+    Some(Took {
+        suspected_ms: known(suspected_ms),
+        asked_ms: known(claimed_ms),
+        live_ms: known(live_ms),
+        protected_ms: known(protected_ms),
+    })
 }
 
 /// What people read of it.
 fn text(shown: &Shown<'_>) -> String {
     let (live, ms) = (&shown.live_host, |from: f64, to: f64| (to - from).max(0.0));
-    let mut text = format!(
-        "  found out after {:.0} ms, ready to ask {:.0} ms later, arbiter {:.0} ms: live on {live} \
-         after {:.0} ms",
-        shown.suspected_ms,
-        ms(shown.suspected_ms, shown.asked_ms),
-        ms(shown.asked_ms, shown.live_ms),
-        shown.live_ms,
-    );
+    let took = &shown.took;
+    let mut text = match (took.suspected_ms, took.asked_ms, took.live_ms) {
+        (Some(suspected), Some(asked), Some(at)) => format!(
+            "  found out after {suspected:.0} ms, ready to ask {:.0} ms later, arbiter {:.0} ms: live on \
+             {live} after {at:.0} ms",
+            ms(suspected, asked),
+            ms(asked, at),
+        ),
+        _ => format!("  live on {live}; its events do not tell after what time"),
+    };
     if let Some(probe) = &shown.probe {
         text += &format!(
             "\n  a client that asks every 5 ms: longest gap {:.0} ms, {} of {} questions without an answer",
@@ -177,8 +200,10 @@ fn text(shown: &Shown<'_>) -> String {
         );
     }
     if let Some(backup) = &shown.backup_host {
-        let seconds = shown.protected_ms / 1e3;
-        text += &format!("\n  protected again, backup {backup}, after {seconds:.1} s");
+        text += &format!("\n  protected again, backup {backup}");
+        if let Some(ms) = took.protected_ms {
+            text += &format!(", after {:.1} s", ms / 1e3);
+        }
     }
     text
 }
@@ -212,11 +237,17 @@ mod tests {
             line(1_500, &role("solo")),
         ];
         let took = took(&lines.concat(), 3, 7);
-        assert_eq!(
-            (took.suspected_ms, took.claimed_ms, took.live_ms),
-            (10.0, 490.0, 500.0)
-        );
-        assert_eq!(super::took("", 3, 7), Failover::default());
+        let expected = Took {
+            suspected_ms: Some(10.0),
+            asked_ms: Some(490.0),
+            live_ms: Some(500.0),
+            // Nothing tells of a backup, so it has not come about after 0 ms.
+            protected_ms: None,
+        };
+        assert_eq!(took, Some(expected));
+        assert_eq!(super::took("", 3, 7), None);
+        // The claim of this epoch is not told, and what an earlier one took is none of its.
+        assert_eq!(super::took(&lines.concat(), 4, 7), None);
     }
 
     #[test]
@@ -229,10 +260,12 @@ mod tests {
             killed_pid: 7,
             live_host: "b".into(),
             backup_host: Some("c".into()),
-            suspected_ms: 9.0,
-            asked_ms: 485.0,
-            live_ms: 503.0,
-            protected_ms: 11_800.0,
+            took: Took {
+                suspected_ms: Some(9.0),
+                asked_ms: Some(485.0),
+                live_ms: Some(503.0),
+                protected_ms: Some(11_800.0),
+            },
             probe: None,
         };
         let without = text(&shown);
@@ -247,5 +280,29 @@ mod tests {
             longest_gap_ms: 507.2,
         });
         assert!(text(&shown).contains("longest gap 507 ms, 3 of 2000 questions without an answer\n"));
+    }
+
+    #[test]
+    fn what_is_not_known_is_no_zero() {
+        let shown = Shown {
+            vm: "shop",
+            test: "test failover",
+            operation: "1",
+            killed_host: "a".into(),
+            killed_pid: 7,
+            live_host: "b".into(),
+            backup_host: Some("c".into()),
+            took: Took::default(),
+            probe: None,
+        };
+        assert_eq!(
+            text(&shown),
+            "  live on b; its events do not tell after what time\n  protected again, backup c"
+        );
+        let told = serde_json::to_value(&shown).unwrap();
+        assert!(
+            told["live_ms"].is_null() && told["suspected_ms"].is_null(),
+            "{told}"
+        );
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent::types::{
     ChangeObject, Happened, HostObject, OperationObject, OperationState, PowerWord, ProtectionWord,
@@ -29,6 +29,9 @@ use terminal::Screen;
 
 /// A look at whether an agent that says nothing has gone.
 const EVENT_PATIENCE: Duration = Duration::from_secs(5);
+/// VMs of a drained host that have no way to another one for so long will have none soon. A host that has
+/// just refused is asked again meanwhile.
+const STUCK_PATIENCE: Duration = Duration::from_secs(30);
 /// A VM that stands or runs again does so soon after the wish.
 const SOON: Duration = Duration::from_secs(20);
 
@@ -211,7 +214,7 @@ pub fn drain(args: &DrainArgs) -> Result<ExitCode> {
         tell_change(&change);
         return Ok(ExitCode::SUCCESS);
     }
-    let began = std::time::Instant::now();
+    let (began, mut hopeless) = (Instant::now(), Hopeless::default());
     loop {
         let all: Vec<HostObject> = site.get("/v1/hosts")?;
         let host = all.iter().find(|host| host.name == args.host);
@@ -226,7 +229,8 @@ pub fn drain(args: &DrainArgs) -> Result<ExitCode> {
             say!("{} is empty", args.host);
             return Ok(ExitCode::SUCCESS);
         }
-        if began.elapsed() >= args.patience.timeout {
+        let is_hopeless = hopeless.look(&held, &host.stuck, Instant::now());
+        if is_hopeless || began.elapsed() >= args.patience.timeout {
             tell!(
                 "lockstep: {} still holds {}; it goes on being drained",
                 args.host,
@@ -241,6 +245,23 @@ pub fn drain(args: &DrainArgs) -> Result<ExitCode> {
             return Ok(ExitCode::from(NOT_AS_WANTED));
         }
         std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// Since when no VM of a drained host has had a way to another host.
+#[derive(Default)]
+struct Hopeless {
+    since: Option<Instant>,
+}
+
+impl Hopeless {
+    /// Looks at the VMs that the host holds and at those of them that have no way. True: none has had one for
+    /// some time, in which a host that has just refused was asked again.
+    fn look(&mut self, held: &[&str], stuck: &[String], now: Instant) -> bool {
+        let is_so = held.iter().all(|name| stuck.iter().any(|stuck| stuck == name));
+        self.since = self.since.filter(|_| is_so).or(is_so.then_some(now));
+        self.since
+            .is_some_and(|since| now.duration_since(since) >= STUCK_PATIENCE)
     }
 }
 
@@ -468,5 +489,27 @@ fn finish(
             tell!("lockstep: `{word}` of {name} goes on as {id}; `lockstep cancel {id}` ends it");
             Ok(STOPPED)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_is_hopeless_when_all_that_is_left_has_had_no_way_for_some_time() {
+        let began = Instant::now();
+        let at = |seconds: u64| began + Duration::from_secs(seconds);
+        let stuck = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let mut hopeless = Hopeless::default();
+        // One of both is on its way.
+        assert!(!hopeless.look(&["shop", "web"], &stuck(&["web"]), at(0)));
+        assert!(!hopeless.look(&["shop", "web"], &stuck(&["web"]), at(100)));
+        assert!(!hopeless.look(&["web"], &stuck(&["web"]), at(101)));
+        // A host takes it for a moment, and it counts anew.
+        assert!(!hopeless.look(&["web"], &stuck(&[]), at(120)));
+        assert!(!hopeless.look(&["web"], &stuck(&["web"]), at(121)));
+        assert!(!hopeless.look(&["web"], &stuck(&["web"]), at(150)));
+        assert!(hopeless.look(&["web"], &stuck(&["web"]), at(151)));
     }
 }

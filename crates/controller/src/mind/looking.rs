@@ -342,6 +342,47 @@ fn seen(now: Now, handled: &Handled, known: &KnownVm, views: Views, owner: Optio
         place.map_or_else(Vec::new, |place| {
             place.swaps.iter().map(crate::records::SwapRecord::swap).collect()
         }),
-        ownership.map_or(Ownership::Unknown, |(_, owner)| owner.ownership.clone()),
+        ownership.map_or(Ownership::Unknown, |(_, owner)| {
+            named_by_site(owner.ownership.clone(), place)
+        }),
     )
+}
+
+/// What the arbiter says of the owner, with the name that its host has in the site. The arbiter's record has
+/// the name that the owner's computer gives itself, which may be another one.
+fn named_by_site(ownership: Ownership, place: Option<&Place>) -> Ownership {
+    match (ownership, place) {
+        (Ownership::Open { epoch, .. }, Some(place)) if place.epoch == epoch => Ownership::Open {
+            epoch,
+            host: HostName::new(place.owner.clone()),
+        },
+        (ownership, _) => ownership,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_claim_is_of_the_host_as_the_site_calls_it() {
+        let open = |epoch: u64, host: &str| Ownership::Open {
+            epoch,
+            host: HostName::new(host),
+        };
+        let place = Place {
+            owner: "a".into(),
+            member: None,
+            epoch: 3,
+            swaps: Vec::new(),
+            ended: None,
+            rest: serde_json::Map::new(),
+        };
+        assert_eq!(named_by_site(open(3, "debian"), Some(&place)), open(3, "a"));
+        // Nobody has written down where the VM went then.
+        assert_eq!(named_by_site(open(4, "debian"), Some(&place)), open(4, "debian"));
+        assert_eq!(named_by_site(open(3, "debian"), None), open(3, "debian"));
+        let closed = named_by_site(Ownership::Closed, Some(&place));
+        assert_eq!(closed, Ownership::Closed);
+    }
 }

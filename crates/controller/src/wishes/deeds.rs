@@ -63,6 +63,7 @@ pub fn deed(scene: &Scene, name: &VmName, deed: &Deed, wisher: &Wisher) -> Resul
                 return Ok(Change::already(format!("{name} is on {to} already")));
             }
             if member != Some(&to) {
+                takes(name, vm, &to)?;
                 backup_on = Some(Some(to.clone()));
             }
             KindRecord::Move {
@@ -84,6 +85,9 @@ pub fn deed(scene: &Scene, name: &VmName, deed: &Deed, wisher: &Wisher) -> Resul
                 );
                 return Err(Problem::new("not-now", detail));
             }
+            if let Some(to) = &to {
+                takes(name, vm, to)?;
+            }
             backup_on = Some(to.clone());
             KindRecord::MoveBackup {
                 from: member.map(|member| member.as_str().to_owned()),
@@ -98,6 +102,38 @@ pub fn deed(scene: &Scene, name: &VmName, deed: &Deed, wisher: &Wisher) -> Resul
         Some(to) => change.with_backup_on(vm, to.as_ref()),
         None => change,
     })
+}
+
+/// A host is to take the backup of a VM.
+///
+/// # Errors
+/// It is none for this VM, whatever is waited for.
+fn takes(name: &VmName, vm: &SceneVm, host: &HostName) -> Result<(), Problem> {
+    let refusals = vm.placement.of(host).and_then(|outcome| outcome.as_ref().err());
+    let lasting: Vec<_> = refusals
+        .into_iter()
+        .flatten()
+        .filter(|why| is_lasting(why))
+        .collect();
+    if lasting.is_empty() {
+        return Ok(());
+    }
+    let detail = format!("{host} cannot take the backup of {name}; nothing was changed");
+    let reasons = lasting.into_iter().map(plan::Why::reason).collect();
+    Err(Problem::new("host-refused", detail).because(reasons))
+}
+
+/// Does this speak against a host for what the host is? What it is short of, or what is under way there, may
+/// pass while an operation waits for it.
+fn is_lasting(why: &plan::Why) -> bool {
+    use plan::Why;
+    matches!(
+        why,
+        Why::HostModel { .. }
+            | Why::HostStorage { .. }
+            | Why::HostStorageOther { .. }
+            | Why::HostNetwork { .. }
+    )
 }
 
 /// A half of a VM is to be killed, to see that the VM goes on.
@@ -270,6 +306,23 @@ mod tests {
     use super::*;
     use crate::known::{KnownVm, Record};
     use plan::HostName;
+
+    #[test]
+    fn a_host_is_refused_at_once_for_what_it_is_and_not_for_how_it_is_now() {
+        let host = HostName::new("b");
+        let storage = plan::Why::HostStorage {
+            host: host.clone(),
+            storage: "nas".into(),
+        };
+        let refused = plan::Why::HostRefused {
+            host: host.clone(),
+            sentence: "another backup is being made here".into(),
+            until: plan::Wall(0),
+        };
+        assert!(is_lasting(&storage));
+        assert!(!is_lasting(&refused));
+        assert!(!is_lasting(&plan::Why::HostSilent { host, age: None }));
+    }
 
     #[test]
     fn a_test_is_cancelled_until_it_is_decided() {

@@ -24,6 +24,7 @@ fn best(need: &Need, hosts: &[Host]) -> Option<String> {
 
 #[test]
 fn every_refusal_has_its_cause_and_its_sentence() {
+    // FT 3.3-b: `host-same` is among them.
     type Change = fn(&mut Need, &mut Host);
     let cases: [(&str, Change, &str); 16] = [
         (
