@@ -15,7 +15,7 @@ pub const LISTEN_PATIENCE: Duration = Duration::from_secs(5);
 pub const LISTEN_LOOK: Duration = Duration::from_millis(10);
 /// The body of a request may have so many bytes: a VM's settings.
 pub const REQUEST_BYTES_MAX: usize = 256 << 10;
-/// Connections to the agent at once; further ones wait.
+/// Connections of people to the agent at once, and as many of other hosts; further ones wait.
 pub const CONNECTIONS_MAX: usize = 256;
 /// Connections that lead through this agent to VMs' processes, at once; one more is refused.
 pub const PASSAGES_MAX: usize = 32;
@@ -48,6 +48,12 @@ pub const FAREWELL_BYTES_MAX: usize = 64 << 10;
 pub const ROUND_TRIPS: usize = 5;
 /// A port that is examined answers for so long.
 pub const ECHO_LASTS: Duration = Duration::from_secs(4);
+/// Threads that look into the arbiter's directory for other hosts at once; one more finds it silent.
+pub const LOOKS_MAX: usize = 4;
+/// A host that joins has this long for all that it asks.
+pub const JOINING_LASTS: Duration = Duration::from_secs(120);
+/// Another host is gone that has acknowledged nothing for so long.
+pub const PEER_SILENCE: Duration = Duration::from_secs(20);
 /// Ports of a host that answer at once because they are examined.
 pub const ECHOES_MAX: usize = 4;
 /// Bytes of a datagram that such a port sends back at most.

@@ -28,7 +28,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::api::{self, Caller, Desk, Door, Feed};
-use crate::limits::{CONNECTIONS_MAX, FAREWELL_BYTES_MAX, STATUS_PATIENCE};
+use crate::limits::{CONNECTIONS_MAX, FAREWELL_BYTES_MAX, JOINING_LASTS, PEER_SILENCE, STATUS_PATIENCE};
 use crate::speed;
 use controller::Program;
 use controller::happenings::Happenings;
@@ -217,10 +217,11 @@ impl Doors {
 async fn answer((local, others): (UnixListener, TcpListener), doors: Doors) -> Result<(), AgentError> {
     let mut terminated = signal(SignalKind::terminate()).map_err(AgentError::Host)?;
     let mut interrupted = signal(SignalKind::interrupt()).map_err(AgentError::Host)?;
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    // Strangers who call keep nobody of this host out.
+    let places = || Arc::new(Semaphore::new(CONNECTIONS_MAX));
     tokio::select! {
-        () = answer_here(local, doors.routes.clone(), places.clone()) => {}
-        () = answer_others(others, doors, places) => {}
+        () = answer_here(local, doors.routes.clone(), places()) => {}
+        () = answer_others(others, doors, places()) => {}
         _ = terminated.recv() => {}
         _ = interrupted.recv() => {}
     }
@@ -257,10 +258,15 @@ async fn answer_others(listener: TcpListener, doors: Doors, places: Arc<Semaphor
         async move {
             // Answers are small, and somebody waits for them; a socket that does not take it is as good.
             let _ = stream.set_nodelay(true);
-            if let Ok(Some((stream, routes))) =
-                tokio::time::timeout(AGENT_PATIENCE, admit(stream, doors)).await
-            {
-                converse(stream, routes).await;
+            let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
+            let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, PEER_SILENCE.as_millis() as u32);
+            match tokio::time::timeout(AGENT_PATIENCE, admit(stream, doors)).await {
+                Ok(Some(Guest::Agent(stream, routes))) => converse(stream, routes).await,
+                Ok(Some(Guest::Newcomer(stream, routes))) => {
+                    // Whoever has not joined by then begins anew.
+                    let _ = tokio::time::timeout(JOINING_LASTS, converse(stream, routes)).await;
+                }
+                Ok(None) | Err(_) => {}
             }
         }
     })
@@ -291,9 +297,16 @@ async fn answer_each<S, W>(
     }
 }
 
-/// Looks who calls, and gives the stream to the caller with what is answered to it; `None`: nobody who may
-/// call.
-async fn admit(stream: TcpStream, doors: Doors) -> Option<(TlsStream<TcpStream>, Router)> {
+/// Who has called from another host, with the stream to the caller and what is answered to it.
+enum Guest {
+    /// Another agent.
+    Agent(TlsStream<TcpStream>, Router),
+    /// A host that joins.
+    Newcomer(TlsStream<TcpStream>, Router),
+}
+
+/// Looks who calls; `None`: nobody who may.
+async fn admit(stream: TcpStream, doors: Doors) -> Option<Guest> {
     let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await.ok()?;
     let joins = hello
         .client_hello()
@@ -304,9 +317,9 @@ async fn admit(stream: TcpStream, doors: Doors) -> Option<(TlsStream<TcpStream>,
         Ok(stream) if joins => {
             let shown = stream.get_ref().1.peer_certificates()?.first()?;
             let of = Fingerprint::of(shown).ok()?;
-            Some((stream, doors.newcomers.layer(Extension(of))))
+            Some(Guest::Newcomer(stream, doors.newcomers.layer(Extension(of))))
         }
-        Ok(stream) => Some((stream, doors.routes)),
+        Ok(stream) => Some(Guest::Agent(stream, doors.routes)),
         Err((error, stream)) => {
             tracing::debug!("a caller is not of the site: {error}");
             part(stream).await;

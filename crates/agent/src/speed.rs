@@ -28,7 +28,7 @@ pub fn measure(executable: &Path, tell: Sender<Told>) -> std::io::Result<()> {
             let output = command.output().map(|output| output.stdout).unwrap_or_default();
             let Some(speed) = parse(&output) else {
                 tracing::warn!("this host's speed cannot be measured; it is taken for as fast as any");
-                return;
+                continue;
             };
             if tell.send(Told::Speed(speed)).is_err() {
                 // Nobody listens any more when the agent ends.

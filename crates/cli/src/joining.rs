@@ -4,8 +4,9 @@
 //! All that can be wrong is found out before the site's key is asked for, which uses the token up, and before
 //! anything is written.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -16,12 +17,15 @@ use membership::joining::{Giver, JoinError, Mark, Newcomer, Offer, Token};
 use serde_json::json;
 
 use crate::args::{JoinArgs, TokenArgs};
-use crate::host_file::{KEY_FILE, OfSite, private_directory, text, write_new};
+use crate::draft::Draft;
+use crate::host_file::{KEY_FILE, OfSite, private_directory, text};
 use crate::site::Site;
 use crate::usage;
 
 /// Bytes that are read of standard input at most: more than a token has.
 const TOKEN_BYTES_MAX: u64 = 1_000;
+/// Digits of the site's key in its file.
+const KEY_DIGITS: usize = 64;
 
 /// Prints a token.
 pub fn token(args: &TokenArgs) -> Result<ExitCode> {
@@ -75,12 +79,20 @@ pub fn join(args: &JoinArgs) -> Result<ExitCode> {
     // What makes no sense is refused before it is written.
     Config::parse(&text, directory).map_err(|sentence| anyhow!("this host cannot join: {sentence}"))?;
     private_directory(directory)?;
+    let mut key_draft = draft(&key_file, &"0".repeat(KEY_DIGITS))?;
+    let file_draft = draft(config, &text)?;
     let key = giver.key(&newcomer)?;
-    write_new(&key_file, &key.to_hex())?;
-    if let Err(error) = write_new(config, &text) {
+    // From here on the token is used up, and nothing needs any more room.
+    let cannot = |file: &Path| format!("cannot write {}", file.display());
+    key_draft
+        .file()
+        .write_all_at(key.to_hex().as_bytes(), 0)
+        .with_context(|| cannot(&key_file))?;
+    key_draft.keep(false).with_context(|| cannot(&key_file))?;
+    if let Err(error) = file_draft.keep(false) {
         // Without agent.toml the key is of no use, and in the way of the next attempt.
         let _ = std::fs::remove_file(&key_file);
-        return Err(error);
+        return Err(error).with_context(|| cannot(config));
     }
     say!(
         "{} is written; host {host} at {address} is one of {}'s site",
@@ -89,6 +101,16 @@ pub fn join(args: &JoinArgs) -> Result<ExitCode> {
     );
     say!("`lockstep agent run` starts its agent");
     Ok(ExitCode::SUCCESS)
+}
+
+/// A file that is to be there, with this content, for which the disk has room.
+fn draft(path: &Path, content: &str) -> Result<Draft> {
+    let written = Draft::make(path).and_then(|mut draft| {
+        draft.file().write_all(content.as_bytes())?;
+        draft.file().sync_all()?;
+        Ok(draft)
+    });
+    written.with_context(|| format!("cannot write {}; the token is still good", path.display()))
 }
 
 /// The token that was given, or that stands in standard input.

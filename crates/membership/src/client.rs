@@ -333,6 +333,21 @@ pub(crate) async fn whole(status: u16, body: Incoming) -> Result<Answer, Trouble
     Ok(Answer { status, body })
 }
 
+/// Asks an agent one question on a connection of its own.
+///
+/// # Errors
+/// There is no answer within `patience`.
+pub async fn question(to: &Where, question: &Question, patience: Duration) -> Result<Answer, CallError> {
+    let asked = async { Connection::open(to).await?.ask(question, patience).await };
+    let answer = tokio::time::timeout(patience, asked).await;
+    answer.unwrap_or_else(|_| {
+        Err(CallError::Silent {
+            place: to.place(),
+            reason: format!("for {} ms", patience.as_millis()),
+        })
+    })
+}
+
 /// Asks an agent one question from a thread that may wait.
 ///
 /// # Errors
@@ -343,14 +358,5 @@ pub fn ask(to: &Where, question: &Question, patience: Duration) -> Result<Answer
         place: to.place(),
         reason: error.to_string(),
     })?;
-    runtime.block_on(async {
-        let opened = tokio::time::timeout(patience, Connection::open(to)).await;
-        let Ok(opened) = opened else {
-            return Err(CallError::Silent {
-                place: to.place(),
-                reason: format!("for {} ms", patience.as_millis()),
-            });
-        };
-        opened?.ask(question, patience).await
-    })
+    runtime.block_on(self::question(to, question, patience))
 }

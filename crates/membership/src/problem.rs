@@ -104,7 +104,7 @@ impl Problem {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self.status {
-            409 | 412 | 422 => 4,
+            403 | 409 | 412 | 422 | 429 => 4,
             400 => 2,
             _ => 1,
         }

@@ -21,7 +21,7 @@ use controller::processes::Processes;
 use controller::scene::Scene;
 use controller::wishes::Change;
 use controller::{Program, VmFacts};
-use membership::client::{Connection, Question, Where};
+use membership::client::{self, Question, Where};
 use membership::config::Config;
 
 use super::feed::Feed;
@@ -156,11 +156,8 @@ impl Desk {
             .map(|to| {
                 let question = Question::get(&path);
                 tokio::spawn(async move {
-                    let asked = tokio::time::timeout(AGENT_PATIENCE, async {
-                        Connection::open(&to).await?.ask(&question, AGENT_PATIENCE).await
-                    });
-                    match asked.await {
-                        Ok(Ok(answer)) if answer.is_good() => serde_json::from_slice(&answer.body).ok(),
+                    match client::question(&to, &question, AGENT_PATIENCE).await {
+                        Ok(answer) if answer.is_good() => serde_json::from_slice(&answer.body).ok(),
                         _ => None,
                     }
                 })

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::DefaultBodyLimit;
 use axum::routing::post;
 use axum::{Extension, Json, Router};
 use link::Key;
@@ -18,8 +18,9 @@ use utoipa::ToSchema;
 use super::asking::Given;
 use super::desk::{Caller, Desk};
 use super::types::TokenObject;
-use crate::limits::{ECHOES_MAX, REQUEST_BYTES_MAX, SETTLE_PATIENCE, TOKEN_VALID_S_MAX};
+use crate::limits::{ECHOES_MAX, LOOKS_MAX, REQUEST_BYTES_MAX, SETTLE_PATIENCE, TOKEN_VALID_S_MAX};
 use controller::Program;
+use controller::limits::AGENT_PATIENCE;
 use controller::lock;
 use controller::scene::Scene;
 use membership::config::{AGENT_PORT, Config};
@@ -47,6 +48,8 @@ pub struct Door {
     pub translates: bool,
     /// Places for ports that answer for a moment because somebody examines them.
     pub echoes: Arc<Semaphore>,
+    /// Places for threads that look into the arbiter's directory, and may wait for its file server.
+    pub looks: Arc<Semaphore>,
 }
 
 impl Door {
@@ -62,6 +65,7 @@ impl Door {
             here: Newcomer::new(&config.host, config.address, program.version),
             translates: program.translates,
             echoes: Arc::new(Semaphore::new(ECHOES_MAX)),
+            looks: Arc::new(Semaphore::new(LOOKS_MAX)),
         }
     }
 }
@@ -129,9 +133,8 @@ pub async fn give_token(
 
 /// Tells a host what it must know of the site, if the site takes it.
 async fn offer(
-    State(desk): State<Desk>,
     Extension(door): Extension<Arc<Door>>,
-    Json(newcomer): Json<Newcomer>,
+    Given(desk, newcomer): Given<Newcomer>,
 ) -> Result<Json<Offer>, Problem> {
     // An agent that has just started reads the site's directory first.
     let knows_itself = |scene: &Arc<Scene>| scene.known.hosts.contains_key(&scene.me);
@@ -143,26 +146,38 @@ async fn offer(
 /// Says whether the mark of this name is in the arbiter's directory here.
 async fn mark(
     Extension(door): Extension<Arc<Door>>,
-    Json(name): Json<String>,
+    Given(_, name): Given<String>,
 ) -> Result<Json<MarkSeen>, Problem> {
     Ok(Json(MarkSeen {
         seen: see(&door, name).await?,
     }))
 }
 
-/// Looks for a mark, on a thread that may wait for a file server.
+/// Looks for a mark, on a thread that may wait for a file server; nobody waits for that thread for long, and
+/// there are few of them.
 pub(super) async fn see(door: &Door, name: String) -> Result<bool, Problem> {
     let directory = door.offer.arbiter.clone();
-    let looked = tokio::task::spawn_blocking(move || joining::sees(&directory, &name)).await;
+    let silent = || {
+        let place = door.offer.arbiter.display();
+        Problem::new("arbiter-away", format!("{place} does not answer here"))
+    };
+    let place = door.looks.clone().try_acquire_owned();
+    let place = place.map_err(|_| silent())?;
+    let looking = tokio::task::spawn_blocking(move || {
+        let seen = joining::sees(&directory, &name);
+        drop(place);
+        seen
+    });
+    let looked = tokio::time::timeout(AGENT_PATIENCE, looking).await;
+    let looked = looked.map_err(|_| silent())?;
     looked.map_err(|error| Problem::new("bug", error.to_string()))
 }
 
 /// Gives a host the site's key, for which its token is used up.
 async fn give_key(
-    State(desk): State<Desk>,
     Extension(door): Extension<Arc<Door>>,
     Extension(of): Extension<Fingerprint>,
-    Json(newcomer): Json<Newcomer>,
+    Given(desk, newcomer): Given<Newcomer>,
 ) -> Result<Json<KeyGiven>, Problem> {
     consider(&desk.now(), &door, &newcomer)?;
     let redeemed = lock(&door.tokens).redeem(clock::now(), of, &newcomer.host, newcomer.address);

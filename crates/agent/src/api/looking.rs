@@ -12,6 +12,7 @@ use super::desk::Desk;
 use super::types::{
     Happened, HostObject, OperationObject, SettingsObject, SiteObject, VerdictObject, VmObject, operations_of,
 };
+use controller::limits::EVENTS_KEPT;
 use controller::wishes;
 use membership::problem::{self, OfLocal, OfOperationLook, OfQuery, OfThing, OfVm, Problem};
 
@@ -79,8 +80,8 @@ pub struct EventsQuery {
     #[serde(default)]
     #[param(required = false, nullable = false)]
     vm: Option<String>,
-    /// With `true` those of all hosts whose agents answer, in the order of their times; else those of the
-    /// host whose agent is asked.
+    /// With `true` the last 4,096 of all hosts whose agents answer, in the order of their times; else those of
+    /// the host whose agent is asked.
     #[serde(default)]
     site: bool,
 }
@@ -103,6 +104,8 @@ pub async fn events(State(desk): State<Desk>, Asked(query): Asked<EventsQuery>) 
     if query.site {
         all.extend(desk.happened_elsewhere(vm).await);
         all.sort_by(|a, b| (a.at_wall_ns, &a.host, a.number).cmp(&(b.at_wall_ns, &b.host, b.number)));
+        // However many hosts there are, an answer is no longer than one of theirs.
+        all.drain(..all.len().saturating_sub(EVENTS_KEPT));
     }
     Ok(Json(all))
 }

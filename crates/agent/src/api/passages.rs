@@ -222,7 +222,7 @@ pub async fn lines(
 /// Asks the agent of another host for the lines of a process there.
 async fn ask_for_lines(to: &Where, vm: &VmName) -> Result<String, Problem> {
     let question = Question::get(&format!("/v1/vms/{vm}/lines?here=true"));
-    let answer = open(to).await?.ask(&question, AGENT_PATIENCE).await;
+    let answer = client::question(to, &question, AGENT_PATIENCE).await;
     let answer = answer.map_err(|error| away(to, error.reason()))?;
     if answer.is_good() {
         return Ok(String::from_utf8_lossy(&answer.body).into_owned());

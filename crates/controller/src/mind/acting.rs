@@ -17,7 +17,7 @@ use super::{Mind, Told};
 use crate::facts::Report;
 use crate::limits::{AGENT_PATIENCE, REPORT_EVERY, RESERVATION_PATIENCE};
 use crate::lock;
-use membership::client::{Answer, Connection, Question, Where};
+use membership::client::{self, Answer, Connection, Question, Where};
 use membership::problem::Problem;
 
 /// The answer to a request for a reservation.
@@ -237,21 +237,14 @@ async fn ask_for_reservation(to: &Where, body: Vec<u8>) -> Result<SocketAddr, St
         key: None,
         generation: None,
     };
-    let asked = tokio::time::timeout(RESERVATION_PATIENCE, async {
-        Connection::open(to)
-            .await?
-            .ask(&question, RESERVATION_PATIENCE)
-            .await
-    });
-    match asked.await {
-        Ok(Ok(answer)) if answer.is_good() => serde_json::from_slice::<Granted>(&answer.body)
+    match client::question(to, &question, RESERVATION_PATIENCE).await {
+        Ok(answer) if answer.is_good() => serde_json::from_slice::<Granted>(&answer.body)
             .map(|granted| granted.address)
             .map_err(|error| format!("gives an answer that cannot be read ({error})")),
-        Ok(Ok(answer)) => Err(serde_json::from_slice::<Problem>(&answer.body).map_or_else(
+        Ok(answer) => Err(serde_json::from_slice::<Problem>(&answer.body).map_or_else(
             |_| format!("has answered with status {}", answer.status),
             |refusal| refusal.detail,
         )),
-        Ok(Err(error)) => Err(format!("does not answer ({})", error.reason())),
-        Err(_) => Err("has not answered in time".into()),
+        Err(error) => Err(format!("does not answer ({})", error.reason())),
     }
 }
