@@ -80,8 +80,8 @@ pub struct EventsQuery {
     #[serde(default)]
     #[param(required = false, nullable = false)]
     vm: Option<String>,
-    /// With `true` the last 4,096 of all hosts whose agents answer, in the order of their times; else those of
-    /// the host whose agent is asked.
+    /// With `true` the last 4,096 of all hosts whose agents answer, in the order of their times; else those
+    /// of the host whose agent is asked.
     #[serde(default)]
     site: bool,
 }
