@@ -18,8 +18,8 @@ pub const BUFFER_BYTES: u64 = 64 << 20;
 pub const RESERVE_PERMILLE: u64 = 100;
 /// A host below this share of the owner's speed, in thousandths, is taken only if there is no other.
 pub const SPEED_GOOD_PERMILLE: u64 = 800;
-/// Two hosts whose speeds differ by less than this, in thousandths of the owner's, count as equally fast: two
-/// measurements of one host differ as much.
+/// A host whose speed differs from the owner's by no more than this, in thousandths of the owner's, counts as
+/// equally fast: two measurements of one host differ as much.
 pub const SPEED_ALIKE_PERMILLE: u64 = 100;
 /// A host below this share of the owner's speed, in thousandths, is taken only if somebody allows it: the
 /// VM's process would dismiss such a backup for being too slow.
