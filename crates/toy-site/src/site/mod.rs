@@ -276,10 +276,8 @@ impl Site {
         if flaw == Some(Flaw::NoBackoff) {
             agent.backoff = plan::Backoff::new(0);
         }
-        let owner = agent.newest(Process::is_live).map(|(_, health)| health.clone());
         let member = agent.newest(|process| process.role == Some(RoleWord::Backup));
-        let member = member.map(|(_, health)| health.clone());
-        if let Some(owner) = owner {
+        if let Some((_, owner)) = agent.newest(Process::is_live) {
             agent.memory.on_health(clock.time, owner, member);
         }
         let views = Views::of(me, agent.views(clock.time));
