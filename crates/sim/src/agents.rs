@@ -268,7 +268,7 @@ impl<G: Subject> World<G> {
 
     /// Hosts that can take a backup of the guest for which it does not get slower than it can bear.
     fn able_hosts(&self, site: &Site) -> Vec<HostId> {
-        let speed = |host: HostId| self.options.hosts[host.0].speed;
+        let speed = |host: HostId| self.options.speed(host);
         let owner = self.process(self.owner()).host;
         let member = self.member_of(self.owner()).map(|who| self.process(who).host);
         let fastest = member.map_or(0, speed).max(speed(owner));
