@@ -36,12 +36,24 @@ pub struct Status {
     pub protection: Protection,
     /// The epoch of the VM at its arbiter; 0 without one.
     pub epoch: u64,
+    /// That epoch when this process came to hold the guest; null: not known, as of a process of an older
+    /// release.
+    pub first_epoch: Option<u64>,
     /// Address of the other half of the pair; null: there never was one.
     pub peer: Option<String>,
     /// The arbiter's directory; null: the VM has none.
     pub arbiter: Option<String>,
     /// The clone that is under way; null: there is none.
     pub clone: Option<Cloning>,
+    /// Is a backup about to go, dismissed or replaced? Until it has gone none can be asked for.
+    #[serde(default)]
+    pub is_dismissing: bool,
+    /// Is the VM being handed over, or has it just come here, so that it cannot be handed over again yet?
+    #[serde(default)]
+    pub is_swapping: bool,
+    /// Is a snapshot being taken? There is no clone and no hand-over meanwhile.
+    #[serde(default)]
+    pub has_snapshot: bool,
     /// How the process is off on its host; null before there is a guest, and in a process of an older
     /// release.
     pub health: Option<Health>,
@@ -94,9 +106,13 @@ impl Status {
             role: None,
             protection: Protection::only(state, reason),
             epoch: 0,
+            first_epoch: None,
             peer: None,
             arbiter: None,
             clone: None,
+            is_dismissing: false,
+            is_swapping: false,
+            has_snapshot: false,
             health: None,
             figures: None,
             observed: Observed {
@@ -134,5 +150,36 @@ impl Cloning {
             copied_bytes,
             total_bytes,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_of_an_older_release_is_read_as_one_that_does_not_tell() {
+        let reason = Reason::new("waiting", "it waits for a VM");
+        let told = Status {
+            first_epoch: Some(3),
+            is_dismissing: true,
+            is_swapping: true,
+            has_snapshot: true,
+            ..Status::only("shop", 7, StateWord::Starting, reason)
+        };
+        let mut object = serde_json::to_value(&told).unwrap();
+        assert_eq!(serde_json::from_value::<Status>(object.clone()).unwrap(), told);
+        for field in [
+            "version",
+            "first_epoch",
+            "is_dismissing",
+            "is_swapping",
+            "has_snapshot",
+        ] {
+            assert!(object.as_object_mut().unwrap().remove(field).is_some(), "{field}");
+        }
+        let older = serde_json::from_value::<Status>(object).unwrap();
+        assert_eq!(older.first_epoch, None);
+        assert!(!older.is_dismissing && !older.is_swapping && !older.has_snapshot);
     }
 }

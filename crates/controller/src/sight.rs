@@ -94,11 +94,13 @@ pub fn process(known: &Known, heard: &AllHeard, own: &HostName, status: &Status)
     };
     let is_panicked = status.protection.flags.contains(&FlagWord::Panicked);
     Process {
+        number: status.pid.into(),
         role: status.role,
         guest: status.guest,
         is_paused: status.paused_since_wall_ns.is_some(),
         protection: status.protection.clone(),
         epoch: status.epoch,
+        first_epoch: status.first_epoch,
         peer: peer_host(known, heard, own, status),
         clone: status.clone.as_ref().map(|clone| Cloning {
             to: host_of(known, heard, &clone.peer),
@@ -112,9 +114,9 @@ pub fn process(known: &Known, heard: &AllHeard, own: &HostName, status: &Status)
             outputs: figures.map_or(0, |figures| figures.outputs_held),
         }),
         sync: None,
-        is_dismissing: false,
-        is_swapping: false,
-        has_snapshot: false,
+        is_dismissing: status.is_dismissing,
+        is_swapping: status.is_swapping,
+        has_snapshot: status.has_snapshot,
         can_have_backup: status.arbiter.is_some(),
         has_power_button: false,
         panic: is_panicked.then(|| reason("panicked")).flatten(),

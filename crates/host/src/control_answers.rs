@@ -235,7 +235,13 @@ fn status<G: Guest>(world: &mut World, node: &Node<Witness<G>>) -> Answer {
     status.role = Some(metrics.role.into());
     status.clone = Cloning::of(guarding.coming(), metrics);
     status.protection = protection;
-    status.epoch = world.owned.map_or(metrics.epoch.0, |owned| owned.epoch.0);
+    // A backup hears from its primary that the VM is in a later epoch by now.
+    let owned = world.owned.map_or(metrics.epoch, |owned| owned.epoch);
+    status.epoch = owned.max(metrics.epoch).0;
+    status.first_epoch = world.first_epoch.map(|epoch| epoch.0);
+    status.is_dismissing = node.is_dismissing();
+    status.is_swapping = node.is_swapping();
+    status.has_snapshot = world.snapshot.is_some();
     status.peer = reporter.peer().map(str::to_owned);
     status.arbiter = world.arbiter_place();
     status.health = Some(world.health(now));

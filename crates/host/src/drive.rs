@@ -64,6 +64,8 @@ pub fn drive<G: Guest>(node: Node<Witness<G>>, world: World) -> Result<Outcome, 
         sizes_heard: 0,
     };
     driver.world.register(&poller)?;
+    let epoch = driver.world.owned.map(|owned| owned.epoch);
+    driver.world.first_epoch = epoch.or(Some(driver.node.metrics().epoch));
     // From here on this thread does without what a guest thread does not need: before the guest's first step,
     // live or replayed.
     sandbox::narrow(Kind::Guest);

@@ -85,6 +85,8 @@ pub struct World {
     pub epoch: Epoch,
     /// The epoch of the VM at its arbiter; `None`: nobody has claimed one.
     pub owned: Option<Owned>,
+    /// That epoch when this process came to hold the guest; `None`: it does not yet.
+    pub first_epoch: Option<Epoch>,
     /// When the guest's addresses are announced after a takeover.
     announcer: Announcer,
     /// What the operator has asked for so far.
@@ -139,6 +141,7 @@ impl World {
             snapshot: None,
             epoch: Epoch(0),
             owned: None,
+            first_epoch: None,
             announcer: Announcer::default(),
             operator: Operator::default(),
             on_panic: OnPanic::default(),

@@ -128,12 +128,19 @@ impl Backoff {
     /// shunned: it has only just failed. `None`: it does not.
     #[must_use]
     pub fn bars_named(&self, now: Now, vm: &VmName, host: &HostName) -> Option<Why> {
-        let record = self.live(now, vm, host)?;
-        (record.rests_until > now.time).then(|| Why::HostRefused {
+        let until = self.named_until(now, vm, host)?;
+        Some(Why::HostRefused {
             host: host.clone(),
-            sentence: record.why.clone(),
-            until: now.wall_of(record.rests_until),
+            sentence: self.live(now, vm, host)?.why.clone(),
+            until: now.wall_of(until),
         })
+    }
+
+    /// When the VM tries the host again if somebody has named it; `None`: it may at once.
+    #[must_use]
+    pub fn named_until(&self, now: Now, vm: &VmName, host: &HostName) -> Option<Time> {
+        let until = self.live(now, vm, host)?.rests_until;
+        (until > now.time).then_some(until)
     }
 
     /// When the VM tries the host again; `None`: nothing is held against it at present.
@@ -206,7 +213,7 @@ impl Backoff {
 }
 
 /// `first`, doubled with each of `times` after the first one, and at most `most`.
-fn doubled(first: Span, most: Span, times: u32) -> Span {
+pub(crate) fn doubled(first: Span, most: Span, times: u32) -> Span {
     let factor = 1_u64.checked_shl(times.saturating_sub(1)).unwrap_or(u64::MAX);
     Span(first.0.saturating_mul(factor).min(most.0))
 }

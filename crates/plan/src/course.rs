@@ -7,15 +7,17 @@
 use messages::vm_name::VmName;
 use report::RoleWord;
 
-use crate::decision::{Action, Decision, Look};
+use crate::action::Action;
+use crate::backoff::doubled;
+use crate::decision::{Decision, Look};
 use crate::draining;
 use crate::health::Cause;
 use crate::host::HostName;
 use crate::killing;
-use crate::limits::{ORDER_PATIENCE, TRIES_MAX};
+use crate::limits::{ORDER_PATIENCE, REFUSED_REST, REFUSED_REST_MAX, TRIES_MAX};
 use crate::operation::{Kind, Outcome};
 use crate::swap;
-use crate::vm::{Asked, Desired, Power, Process, Protected};
+use crate::vm::{Asked, Desired, Given, Power, Process, Protected};
 use crate::why::{Why, told};
 
 /// Decides on a VM whose live process is this one.
@@ -25,10 +27,31 @@ pub(crate) fn decide(look: &Look<'_>, process: &Process) -> Decision {
         operation: look.operation.filter(|_| ended.is_none()),
         ..*look
     };
-    let decision = next(&look, process);
+    let decision = rested(&look, next(&look, process));
     match ended {
         Some(ended) => decision.ending(ended),
         None => decision,
+    }
+}
+
+/// The same decision, unless its order was refused a moment ago: then it is waited.
+fn rested(look: &Look<'_>, decision: Decision) -> Decision {
+    let refused = look.vm.seen.refused.as_ref();
+    let Some(refused) = refused.filter(|refused| refused.action == decision.action) else {
+        return decision;
+    };
+    let failures = &refused.failures;
+    let next = failures
+        .at
+        .after(doubled(REFUSED_REST, REFUSED_REST_MAX, failures.count));
+    if next <= look.now.time {
+        return decision;
+    }
+    let reasons = vec![failures.tries(look.now, next)];
+    let until = Some(next);
+    Decision {
+        reasons,
+        ..decision.with(Action::Wait { until })
     }
 }
 
@@ -81,9 +104,9 @@ fn outcome(look: &Look<'_>, process: &Process) -> Option<Outcome> {
             let asked = desired.protected_asked.clone().unwrap_or_default();
             Some(Outcome::Failed(vec![wished(name, &asked, "unprotect")]))
         }
-        Kind::TestFailover { epoch, .. } | Kind::TestBackup { epoch, .. } => {
+        kind @ (Kind::TestFailover { .. } | Kind::TestBackup { .. }) => {
             let unwanted = || unwanted(desired, name);
-            killing::outcome(look, process, *epoch, unwanted, || no_backup(look))
+            killing::outcome(look, process, killing::half(kind)?, unwanted, || no_backup(look))
         }
         Kind::Failover { from } if from != me => protected(),
         Kind::Move { to } if to == me => protected(),
@@ -133,10 +156,10 @@ fn no_backup(look: &Look<'_>) -> Why {
 
 /// The next step, of the first rule that has one.
 fn next(look: &Look<'_>, process: &Process) -> Decision {
-    if let Some(ordered) = look.vm.seen.ordered
-        && look.now.time.since(ordered) < ORDER_PATIENCE
+    if let Some(Given { at, is_taken }) = look.vm.seen.ordered
+        && look.now.time.since(at) < ORDER_PATIENCE
     {
-        return Decision::wait(vec![Why::Ordered], Some(ordered.after(ORDER_PATIENCE)));
+        return Decision::wait(vec![Why::Ordered], Some(at.after(ORDER_PATIENCE))).going_on(is_taken);
     }
     if let Some(decision) = power(look, process) {
         return decision;
@@ -160,7 +183,7 @@ fn protection(look: &Look<'_>, process: &Process) -> Decision {
     }
     if process.clone.is_some() || process.is_dismissing || process.is_swapping {
         let reasons = on_the_way(process);
-        return Decision::wait(reasons, None).going_on();
+        return Decision::wait(reasons, None).going_on(true);
     }
     match process.member() {
         None => unprotected(look, process),
@@ -198,7 +221,7 @@ fn refused_wish(look: &Look<'_>, process: &Process) -> Option<Why> {
 fn alone(look: &Look<'_>, process: &Process) -> Decision {
     let why = unwanted(&look.vm.desired, look.vm.name());
     if process.is_dismissing || process.is_swapping {
-        return Decision::wait(vec![why], None).going_on();
+        return Decision::wait(vec![why], None).going_on(true);
     }
     if process.member().is_some() || process.clone.is_some() {
         return Decision::order(Action::Dismiss);
@@ -264,7 +287,7 @@ fn unprotected(look: &Look<'_>, process: &Process) -> Decision {
     }
     let mut decision = look.obtain(process, None).unwrap_or_else(|refusals| {
         let reasons = look.tries().into_iter().chain(refusals).collect();
-        Decision::wait(reasons, look.next_try()).stuck(look.drains_here())
+        Decision::wait(reasons, look.next_try(None)).stuck(look.drains_here())
     });
     decision.ended = ended;
     decision
@@ -278,7 +301,7 @@ fn obtain_named(look: &Look<'_>, process: &Process, to: &HostName) -> Result<Dec
     match look.obtain(process, Some(to)) {
         // A host that has just refused is asked again when its time comes.
         Err(refusals) if refusals.iter().all(|why| matches!(why, Why::HostRefused { .. })) => {
-            Ok(Decision::wait(refusals, look.next_try()))
+            Ok(Decision::wait(refusals, look.next_try(Some(to))))
         }
         other => other,
     }
@@ -292,7 +315,7 @@ fn obtain_any(look: &Look<'_>, process: &Process) -> Result<Decision, Vec<Why>> 
     let is_passing = |why: &Why| matches!(why, Why::HostRefused { .. });
     match look.obtain(process, None) {
         Err(refusals) if may_try && refusals.iter().any(is_passing) => {
-            Ok(Decision::wait(refusals, look.next_try()))
+            Ok(Decision::wait(refusals, look.next_try(None)))
         }
         other => other,
     }

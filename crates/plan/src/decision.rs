@@ -1,74 +1,17 @@
-//! `Action` and `Decision`: what the planner says of one VM at one look. The agent carries an action out,
-//! shows the reasons, and comes back with what it sees then.
-//!
-//! An action is an order that the VM's process would take in the state that was seen (docs/control.md). It
-//! may still refuse: then the next look shows that.
+//! `Decision`: what the planner says of one VM at one look. The agent carries its action out, shows the
+//! reasons, and comes back with what it sees then.
 
 use messages::time::{Span, Time};
 use messages::vm_name::VmName;
 
+use crate::action::Action;
 use crate::backoff::Backoff;
-use crate::health::Cause;
 use crate::host::{self, Host, HostName};
 use crate::limits::{ASK_PATIENCE, OPERATION_MAX};
 use crate::moment::{Now, Wall};
 use crate::operation::{Kind, Operation, Outcome};
 use crate::vm::Vm;
 use crate::why::Why;
-
-/// What an agent does next for a VM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Start a process of the VM on this host.
-    Start,
-    /// Ask the agent of `host` for a reservation, and to have a backup process wait there.
-    Prepare {
-        /// The host that is asked.
-        host: HostName,
-    },
-    /// Tell the process to make the one that waits at `to` its backup.
-    Protect {
-        /// The host that has granted a reservation.
-        to: HostName,
-    },
-    /// Tell the process to have the one that waits at `to` as its backup in place of the present one.
-    MoveBackup {
-        /// The host that has granted a reservation.
-        to: HostName,
-    },
-    /// Tell the process to change roles with its backup.
-    HandOver {
-        /// Why, for the `Swap` that the next controller must know.
-        cause: Cause,
-    },
-    /// Tell the process to dismiss its backup, or to send away the process that is to be it.
-    Dismiss,
-    /// Tell the process to end the guest.
-    Stop {
-        /// Is the plug pulled, instead of asking the guest?
-        hard: bool,
-    },
-    /// Tell the process to press the guest's reset button, under the operation's number.
-    Reset,
-    /// Write down that the test of the VM's protection is not cancelled any more.
-    Decide,
-    /// Kill the process of this host that is a half of the VM, as if the host had died.
-    Kill {
-        /// The VM's epoch. A process of any other one lives on.
-        epoch: u64,
-    },
-    /// Tell the process to have the guest stand.
-    Pause,
-    /// Tell the process to have the guest run on.
-    Resume,
-    /// Nothing can be done now, though something is wanted.
-    Wait {
-        /// When to look again at the latest; `None`: something must be seen first.
-        until: Option<Time>,
-    },
-    /// All is as it is wanted, or it is not this agent's business.
-    Nothing,
-}
 
 /// What is done for a VM, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,17 +25,15 @@ pub struct Decision {
     /// The VM cannot be taken away from a host that is drained. The agent tells the others (`Held::stuck`),
     /// so that the next VM has its turn.
     pub stuck: bool,
-    /// Something of the VM's operation goes on: the agent notes the time in `Operation::progress`.
+    /// Something of the VM's operation goes on, as is seen of the process or as it has said: the agent notes
+    /// the time in `Operation::progress`.
     pub goes_on: bool,
 }
 
 impl Decision {
-    /// An order is given.
+    /// An order is given. That is no progress yet: it may be refused.
     pub(crate) fn order(action: Action) -> Decision {
-        Decision {
-            goes_on: true,
-            ..Decision::wait(Vec::new(), None).with(action)
-        }
+        Decision::wait(Vec::new(), None).with(action)
     }
 
     /// Nothing is to be done.
@@ -119,11 +60,8 @@ impl Decision {
         Decision { stuck, ..self }
     }
 
-    pub(crate) fn going_on(self) -> Decision {
-        Decision {
-            goes_on: true,
-            ..self
-        }
+    pub(crate) fn going_on(self, goes_on: bool) -> Decision {
+        Decision { goes_on, ..self }
     }
 
     pub(crate) fn ending(self, outcome: Outcome) -> Decision {

@@ -45,7 +45,7 @@ pub(crate) fn decide(look: &Look<'_>, process: &Process, member: &HostName) -> O
         .and_then(|host| next_to_go(look.now, host, look.site.hosts))
         .filter(|next| *next != look.vm.name());
     Some(match (step, turn) {
-        (Err(refusals), _) => Decision::wait(refusals, look.next_try()).stuck(true),
+        (Err(refusals), _) => Decision::wait(refusals, look.next_try(None)).stuck(true),
         (Ok(_), Some(first)) => {
             let first = first.clone();
             Decision::wait(vec![Why::Turn { first }], None)

@@ -45,21 +45,27 @@ impl Health {
 pub struct Watch {
     /// Health of the owner, as heard last.
     owner: Health,
-    /// Health of the member, as heard last; `None`: there is none, or it is not known.
-    member: Option<Health>,
-    /// Since when the member's health is what it is, as heard.
+    /// The member's host and its health, as heard last; `None`: there is none, or it is not known.
+    member: Option<(HostName, Health)>,
+    /// Since when this member's health is what it is, as heard.
     member_since: Time,
     /// Since when the member has been better off; `None`: it is not.
     better_since: Option<Time>,
 }
 
 impl Watch {
-    /// Hears how both are off at this time.
-    pub fn hear(&mut self, now: Time, owner: Health, member: Option<Health>) {
+    /// Hears how both are off at this time, and on which host the member is. What was heard of a member on
+    /// another host says nothing of this one.
+    pub fn hear(&mut self, now: Time, owner: Health, member: Option<(HostName, Health)>) {
         if self.member != member {
             self.member_since = now;
         }
-        let better = member.as_ref().filter(|member| member.is_better_than(&owner));
+        let host = |member: &Option<(HostName, Health)>| member.as_ref().map(|(host, _)| host.clone());
+        if host(&self.member) != host(&member) {
+            self.better_since = None;
+        }
+        let better = member.as_ref().map(|(_, health)| health);
+        let better = better.filter(|member| member.is_better_than(&owner));
         self.better_since = better.map(|member| {
             self.better_since
                 .unwrap_or_else(|| self.begin_of_better(now, &owner, member))
@@ -152,6 +158,14 @@ mod tests {
         }
     }
 
+    fn on(host: &str, health: Health) -> Option<(HostName, Health)> {
+        Some((HostName::new(host), health))
+    }
+
+    fn well() -> Option<(HostName, Health)> {
+        on("b", Health::default())
+    }
+
     fn ms(ms: u64) -> Time {
         Time(ms * 1_000_000)
     }
@@ -159,11 +173,11 @@ mod tests {
     #[test]
     fn a_member_must_be_better_off_for_two_seconds_without_a_break() {
         let mut watch = Watch::default();
-        watch.hear(ms(0), net_down(), Some(Health::default()));
+        watch.hear(ms(0), net_down(), well());
         assert!(!watch.wants_swap(ms(1_999), false));
         assert!(watch.wants_swap(ms(2_000), false));
-        watch.hear(ms(1_900), Health::default(), Some(Health::default()));
-        watch.hear(ms(1_950), net_down(), Some(Health::default()));
+        watch.hear(ms(1_900), Health::default(), well());
+        watch.hear(ms(1_950), net_down(), well());
         assert!(!watch.wants_swap(ms(3_900), false));
         assert!(watch.wants_swap(ms(3_950), false));
         watch.hear(ms(4_000), net_down(), None);
@@ -176,19 +190,33 @@ mod tests {
             net_down_since: Some(ms(since)),
             ..net_down()
         };
-        let well = || Some(Health::default());
         let mut watch = Watch::default();
         watch.hear(ms(0), Health::default(), well());
         watch.hear(ms(11_200), down(10_000), well());
         assert!(!watch.wants_swap(ms(11_999), false) && watch.wants_swap(ms(12_000), false));
         // Both were cut off, and the member is back first.
-        watch.hear(ms(12_100), down(10_000), Some(down(10_000)));
+        watch.hear(ms(12_100), down(10_000), on("b", down(10_000)));
         watch.hear(ms(14_000), down(10_000), well());
         assert!(!watch.wants_swap(ms(15_999), false) && watch.wants_swap(ms(16_000), false));
         // An agent that has just started knows nothing of the time before.
         let mut watch = Watch::default();
         watch.hear(ms(20_000), down(10_000), well());
         assert!(!watch.wants_swap(ms(21_999), false) && watch.wants_swap(ms(22_000), false));
+    }
+
+    #[test]
+    fn a_member_on_another_host_is_watched_anew() {
+        let down = || Health {
+            net_down_since: Some(ms(0)),
+            ..net_down()
+        };
+        let mut watch = Watch::default();
+        watch.hear(ms(0), Health::default(), well());
+        watch.hear(ms(1_000), down(), well());
+        assert!(watch.wants_swap(ms(2_000), false));
+        watch.hear(ms(2_000), down(), on("c", Health::default()));
+        assert!(!watch.wants_swap(ms(3_999), false));
+        assert!(watch.wants_swap(ms(4_000), false));
     }
 
     #[test]
@@ -203,7 +231,7 @@ mod tests {
         };
         for member in [disk_away(), arbiter_away, loaded, net_down()] {
             let mut watch = Watch::default();
-            watch.hear(ms(0), net_down(), Some(member.clone()));
+            watch.hear(ms(0), net_down(), on("b", member.clone()));
             assert!(!watch.wants_swap(ms(5_000), true), "{member:?}");
         }
         // What both lack does not keep the VM.
@@ -212,7 +240,7 @@ mod tests {
             ..arbiter_away_health()
         };
         let mut watch = Watch::default();
-        watch.hear(ms(0), both, Some(arbiter_away_health()));
+        watch.hear(ms(0), both, on("b", arbiter_away_health()));
         assert!(watch.wants_swap(ms(2_000), false));
     }
 
@@ -226,7 +254,7 @@ mod tests {
     #[test]
     fn a_disk_that_hangs_lets_the_vm_go_only_if_it_is_fenced() {
         let mut watch = Watch::default();
-        watch.hear(ms(0), disk_away(), Some(Health::default()));
+        watch.hear(ms(0), disk_away(), well());
         assert!(!watch.wants_swap(ms(2_000), false));
         assert!(watch.wants_swap(ms(2_000), true));
     }

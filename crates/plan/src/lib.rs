@@ -5,14 +5,15 @@
 //! Map, from below: `limits` has all bounds, `moment` the times that people see, `host` what is known of a
 //! host, `why` every reason and `sentences` its words, `backoff` what is remembered of failures, `placement`
 //! which host suits a VM, `health` when a VM is better off elsewhere, `operation` what somebody has begun,
-//! `vm` what is wanted and seen of a VM. `decision` is what comes out, and `memory` what an agent remembers
-//! from one look to the next; `obtain`, `swap`, `draining`, `start`, `killing` and `course` are the rules,
-//! `planner` is their head, `face` what is shown.
+//! `vm` what is wanted and seen of a VM. `action` and `decision` are what comes out, and `memory` is what an
+//! agent remembers from one look to the next; `obtain`, `swap`, `draining`, `start`, `killing` and `course`
+//! are the rules, `planner` is their head, `face` what is shown.
 //!
 //! Nothing here reads a clock or a file, waits, or draws a random number: what goes in decides what comes
 //! out.
 #![forbid(unsafe_code)]
 
+mod action;
 mod backoff;
 mod course;
 mod decision;
@@ -34,8 +35,9 @@ mod swap;
 mod vm;
 mod why;
 
+pub use action::Action;
 pub use backoff::Backoff;
-pub use decision::{Action, Decision, Site};
+pub use decision::{Decision, Site};
 pub use draining::next_to_go;
 pub use face::{Face, Sighting, face, placement_of};
 pub use health::{Cause, Health, Swap, Watch, damped};
@@ -46,7 +48,7 @@ pub use operation::{Kind, Operation, Outcome};
 pub use placement::{Need, Placement, Score, Verdict, judge};
 pub use planner::plan;
 pub use vm::{
-    Asked, Cloning, Desired, Ended, Failures, Lost, Ownership, Power, Prepared, Process, Protected, Seen,
-    Syncing, View, Vm,
+    Asked, Cloning, Desired, Ended, Failures, Given, Lost, Ownership, Power, Prepared, Process, Protected,
+    Refused, Seen, Syncing, View, Vm,
 };
 pub use why::{End, Loss, Scarce, Slow, Unlike, Why};

@@ -18,8 +18,8 @@ pub const BUFFER_BYTES: u64 = 64 << 20;
 pub const RESERVE_PERMILLE: u64 = 100;
 /// A host below this share of the owner's speed, in thousandths, is taken only if there is no other.
 pub const SPEED_GOOD_PERMILLE: u64 = 800;
-/// Two hosts whose speeds differ by less than this, in thousandths of the owner's, count as equally fast: two
-/// measurements of one host differ as much.
+/// A host whose speed differs from the owner's by no more than this, in thousandths of the owner's, counts as
+/// equally fast: two measurements of one host differ as much.
 pub const SPEED_ALIKE_PERMILLE: u64 = 100;
 /// A host below this share of the owner's speed, in thousandths, is taken only if somebody allows it: the
 /// VM's process would dismiss such a backup for being too slow.
@@ -45,14 +45,21 @@ pub const ASK_PATIENCE: Span = Span::from_ms(10_000);
 pub const START_PATIENCE: Span = Span::from_ms(60_000);
 /// An order to a process has this long until its status shows that it is carried out.
 pub const ORDER_PATIENCE: Span = Span::from_ms(10_000);
-/// An order that was refused is given again no sooner than this.
+/// An order that was refused is given again no sooner than this, and after each further refusal no sooner
+/// than twice as long after it.
 pub const REFUSED_REST: Span = Span::from_ms(1_000);
+/// An order that was refused is given again after this, however often it was refused.
+pub const REFUSED_REST_MAX: Span = Span::from_ms(30_000);
+/// Failed hand-overs and refused orders count together if no more than this lies between two of them.
+pub const FAILURES_FORGOTTEN: Span = Span::from_ms(600_000);
 /// An operation that makes no progress ends as failed after this.
 pub const OPERATION_MAX: Span = Span::from_ms(600_000);
 /// An operation ends as failed after this, whatever progress it makes.
 pub const OPERATION_LONGEST: Span = Span::from_ms(6 * 3_600_000);
 /// An operation ends as failed after so many failures in a row of the same step.
 pub const TRIES_MAX: u32 = 3;
+/// A test of a VM's protection that is not decided within this has failed, so that nothing waits for it.
+pub const DECIDE_PATIENCE: Span = Span::from_ms(15_000);
 /// A VM that died is started cold no sooner than this, so that a member, which has the memory, wins.
 pub const COLD_WAIT: Span = Span::from_ms(120_000);
 

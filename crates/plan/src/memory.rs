@@ -8,20 +8,30 @@ use messages::time::Time;
 use messages::vm_name::VmName;
 use report::{PhaseWord, RoleWord, SuspicionWord};
 
+use crate::action::Action;
 use crate::backoff::Backoff;
-use crate::decision::Action;
 use crate::health::{Health, Swap, Watch};
 use crate::host::HostName;
-use crate::limits::{ORDER_PATIENCE, REFUSED_REST, STALE_REMOTE};
+use crate::limits::{STALE_REMOTE, TRIES_MAX};
 use crate::moment::{Now, Wall};
-use crate::vm::{Ended, Failures, Lost, Ownership, Prepared, Process, Seen, View};
+use crate::vm::{Ended, Failures, Given, Lost, Ownership, Prepared, Process, Refused, Seen, View};
 use crate::why::Loss;
 
 /// An order that was given to a process, until its status shows what came of it.
 #[derive(Clone, Debug)]
 struct Ordered {
-    at: Time,
+    given: Given,
     action: Action,
+    /// The process that has it; `None`: none was seen when it was given.
+    by: Option<Live>,
+}
+
+/// A process here that shows the guest to the world, as far as orders to it are concerned: one of another
+/// number or another epoch has not got what this one was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Live {
+    number: u64,
+    epoch: u64,
 }
 
 /// What an agent remembers of a VM.
@@ -30,8 +40,13 @@ pub struct Memory {
     starting: Option<Time>,
     asking: Option<(HostName, Time)>,
     prepared: Option<Prepared>,
+    /// The live process here, as the last look has found it; `None`: there was none.
+    live: Option<Live>,
+    /// The host of its backup then; `None`: it had none.
+    member: Option<HostName>,
     ordered: Option<Ordered>,
-    not_handed_over: Option<Failures>,
+    refused: Option<Refused>,
+    not_handed_over: Option<(HostName, Failures)>,
     lost: Option<Lost>,
     watch: Watch,
     gone_since: Option<Time>,
@@ -122,46 +137,46 @@ impl Memory {
 
     /// An order is given to the process here at this time.
     pub fn orders(&mut self, action: Action, at: Time) {
-        self.ordered = Some(Ordered { at, action });
+        let (given, by) = (Given { at, is_taken: false }, self.live.clone());
+        self.ordered = Some(Ordered { given, action, by });
     }
 
-    /// The process here has taken an order, or refused it with a clause.
-    pub fn on_answer(
-        &mut self,
-        now: Now,
-        (vm, action): (&VmName, &Action),
-        answer: Result<(), &str>,
-        backoff: &mut Backoff,
-    ) {
-        // An order that was taken is over when that is seen: until then it would be given again.
-        let Err(why) = answer else {
+    /// The process here has taken an order, or refused it with a clause. A refusal is its own: what the order
+    /// names, such as a host, has not even been asked.
+    pub fn on_answer(&mut self, now: Time, action: &Action, answer: Result<(), &str>) {
+        // An order to a process that is gone has no answer.
+        let Some(ordered) = self.ordered.as_mut().filter(|ordered| ordered.action == *action) else {
             return;
         };
-        match action {
-            Action::Protect { to } | Action::MoveBackup { to } => {
-                (self.prepared, self.ordered) = (None, None);
-                backoff.fail(now, vm, to, why);
-            }
-            Action::HandOver { .. } => self.on_not_handed_over(now.time, why),
-            // It is given again after a while: the planner goes by what it sees.
-            _ => {
-                let rest = ORDER_PATIENCE.0.saturating_sub(REFUSED_REST.0);
-                if let Some(ordered) = &mut self.ordered {
-                    ordered.at = Time(now.time.0.saturating_sub(rest));
-                }
-            }
+        let Err(why) = answer else {
+            // It is over when that is seen: until then it would be given again.
+            ordered.given.is_taken = true;
+            self.refused = None;
+            return;
+        };
+        self.ordered = None;
+        let before = self.refused.take().filter(|refused| refused.action == *action);
+        let failures = Failures::another(before.map(|refused| refused.failures), now, why);
+        if failures.count >= TRIES_MAX {
+            // Another host may be asked by then.
+            self.prepared = None;
         }
+        let action = action.clone();
+        self.refused = Some(Refused { action, failures });
     }
 
     /// The store shows that the order for the step under way is confirmed, one that leaves no trace in a
-    /// status.
+    /// status, or that another operation has been begun since.
     pub fn on_confirmed(&mut self) {
         self.ordered.take_if(|ordered| ordered.action == Action::Reset);
     }
 
     /// The process here was asked at this time how it is, and has answered.
     pub fn on_status(&mut self, at: Time, process: &Process) {
-        let is_done = |ordered: &Ordered| at > ordered.at && shows(&ordered.action, process);
+        let is_done = |ordered: &Ordered| {
+            let is_it = ordered.by.as_ref().is_none_or(|by| by.number == process.number);
+            is_it && at > ordered.given.at && shows(&ordered.action, process)
+        };
         if self.ordered.as_ref().is_some_and(is_done) {
             self.ordered = None;
         }
@@ -171,7 +186,7 @@ impl Memory {
     }
 
     /// How owner and member are off at this time, as far as that was told.
-    pub fn on_health(&mut self, now: Time, owner: Health, member: Option<Health>) {
+    pub fn on_health(&mut self, now: Time, owner: Health, member: Option<(HostName, Health)>) {
         self.watch.hear(now, owner, member);
     }
 
@@ -246,18 +261,32 @@ impl Memory {
     /// The process here says why the VM was not handed over, or why it will not be.
     pub fn on_not_handed_over(&mut self, now: Time, why: &str) {
         self.ordered = None;
-        let before = self.not_handed_over.as_ref().map_or(0, |failures| failures.count);
-        self.not_handed_over = Some(Failures {
-            count: before.saturating_add(1),
-            last: why.to_owned(),
-            at: now,
-        });
+        if let Some(to) = self.member.clone() {
+            let before = self.not_handed_over.take().filter(|(before, _)| *before == to);
+            let failures = Failures::another(before.map(|(_, failures)| failures), now, why);
+            self.not_handed_over = Some((to, failures));
+        }
     }
 
-    /// A look at this time finds these processes of a VM. One that never ran (`has_run`) is not gone.
+    /// A look at this time finds these processes of a VM. One that never ran (`has_run`) is not gone. What an
+    /// earlier process was told, and what has failed with an earlier backup, is no matter any more.
     pub fn looks(&mut self, now: Time, views: &Views, has_run: bool) {
         let is_gone = !views.is_any() && has_run;
         self.gone_since = is_gone.then(|| self.gone_since.unwrap_or(now));
+        let here = views.here.as_ref().map(|view| &view.process);
+        let here = here.filter(|process| process.is_live());
+        let live = here.map(|process| Live {
+            number: process.number,
+            epoch: process.epoch,
+        });
+        if self.live != live {
+            (self.live, self.refused) = (live, None);
+            self.ordered
+                .take_if(|ordered| ordered.by.is_some() && ordered.by != self.live);
+        }
+        self.member = here.and_then(Process::member).cloned();
+        self.not_handed_over
+            .take_if(|(to, _)| self.member.as_ref() != Some(to));
     }
 
     /// What the planner looks at, with what the site's store and the arbiter say: how the VM came to have no
@@ -274,7 +303,8 @@ impl Memory {
             starting: self.starting,
             asking: self.asking.clone(),
             prepared: self.prepared.clone(),
-            ordered: self.ordered.as_ref().map(|ordered| ordered.at),
+            ordered: self.ordered.as_ref().map(|ordered| ordered.given),
+            refused: self.refused.clone(),
             not_handed_over: self.not_handed_over.clone(),
             lost: self.lost.clone(),
             health: self.watch.clone(),

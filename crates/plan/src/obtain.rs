@@ -6,7 +6,8 @@
 
 use messages::time::Time;
 
-use crate::decision::{Action, Decision, Look};
+use crate::action::Action;
+use crate::decision::{Decision, Look};
 use crate::host::HostName;
 use crate::moment::Wall;
 use crate::placement::{Need, Placement, judge};
@@ -88,11 +89,15 @@ impl Look<'_> {
         Ok(Decision::order(Action::Prepare { host: host.clone() }))
     }
 
-    /// When a host that is left alone is tried again; `None`: none is left alone.
-    pub fn next_try(&self) -> Option<Time> {
+    /// When a host that is left alone is tried again, or the one that is named; `None`: none is left alone.
+    pub fn next_try(&self, named: Option<&HostName>) -> Option<Time> {
+        let (now, vm) = (self.now, self.vm.name());
+        if let Some(named) = named {
+            return self.backoff.named_until(now, vm, named);
+        }
         let hosts = self.site.hosts.iter();
         hosts
-            .filter_map(|host| self.backoff.until(self.now, self.vm.name(), &host.name))
+            .filter_map(|host| self.backoff.until(now, vm, &host.name))
             .min()
     }
 

@@ -142,19 +142,13 @@ impl Placement {
     /// each host has a refusal.
     #[must_use]
     pub fn best(&self) -> Option<&HostName> {
-        self.best_of(|_| true)
-    }
-
-    /// The host that would be taken if `other` were gone: the one that is left as a spare.
-    #[must_use]
-    pub fn spare(&self, other: &HostName) -> Option<&HostName> {
-        self.best_of(|host| host != other)
-    }
-
-    /// Can this host take the backup?
-    #[must_use]
-    pub fn fits(&self, host: &HostName) -> bool {
-        self.of(host).is_some_and(Result::is_ok)
+        let scored = self.verdicts.iter().filter_map(|verdict| {
+            let score = verdict.outcome.as_ref().ok()?;
+            Some((score.points, &verdict.host))
+        });
+        // The order is reversed, since the last of several largest ones is taken.
+        let best = scored.rev().max_by_key(|(points, _)| *points);
+        best.map(|(_, host)| host)
     }
 
     /// What is thought of this host; `None`: the site has no such host.
@@ -184,18 +178,6 @@ impl Placement {
             .flatten()
             .cloned()
             .collect()
-    }
-
-    fn best_of(&self, is_meant: impl Fn(&HostName) -> bool) -> Option<&HostName> {
-        let scored = self.verdicts.iter().filter_map(|verdict| {
-            let score = verdict.outcome.as_ref().ok()?;
-            is_meant(&verdict.host).then_some((score.points, &verdict.host))
-        });
-        // The order is reversed, since the last of several largest ones is taken.
-        scored
-            .rev()
-            .max_by_key(|(points, _)| *points)
-            .map(|(_, host)| host)
     }
 }
 
@@ -368,11 +350,15 @@ fn speed_permille(owner: Option<&Host>, host: &Host) -> Option<u64> {
     Some(u64::try_from(share).unwrap_or(u64::MAX))
 }
 
-/// A share of the owner's speed without what is only noise: the owner's own speed is in the middle of a step,
-/// so that hosts of one kind are on the same.
-fn rounded(permille: u64) -> u64 {
-    let step = 2 * SPEED_ALIKE_PERMILLE;
-    (permille + SPEED_ALIKE_PERMILLE) / step * step
+/// A share of the owner's speed without what may be noise: what is within the noise of two measurements of
+/// one host is the owner's own speed, and the rest counts from there on. So nowhere does a small difference
+/// make a large one.
+fn without_noise(permille: u64) -> u64 {
+    let least = permille.saturating_sub(SPEED_ALIKE_PERMILLE);
+    permille
+        .saturating_add(SPEED_ALIKE_PERMILLE)
+        .min(1_000)
+        .max(least)
 }
 
 /// How well a host suits a VM that has no refusal against it: a thousand points for the owner's speed, as
@@ -380,7 +366,7 @@ fn rounded(permille: u64) -> u64 {
 fn score(need: &Need, owner: Option<&Host>, host: &Host) -> Score {
     let speed = speed_permille(owner, host);
     // More than the owner's speed is of little use to a backup, which never runs ahead.
-    let mut points = rounded(speed.unwrap_or(SPEED_GOOD_PERMILLE)).min(1_200);
+    let mut points = without_noise(speed.unwrap_or(SPEED_GOOD_PERMILLE)).min(1_200);
     let left = host.free_bytes.saturating_sub(need.bytes());
     let share = u128::from(left) * 1_000 / u128::from(host.memory_bytes.max(1));
     points += u64::try_from(share.min(1_000)).unwrap_or(0);

@@ -6,9 +6,10 @@
 use messages::vm_name::VmName;
 use report::RoleWord;
 
+use crate::action::Action;
 use crate::backoff::Backoff;
 use crate::course;
-use crate::decision::{Action, Decision, Look, Site};
+use crate::decision::{Decision, Look, Site};
 use crate::killing;
 use crate::limits::STALE_LOCAL;
 use crate::moment::Now;

@@ -3,7 +3,8 @@
 //!
 //! Two agents may think so at once: then the arbiter's record decides, and the loser's process ends.
 
-use crate::decision::{Action, Decision, Look};
+use crate::action::Action;
+use crate::decision::{Decision, Look};
 use crate::host::{self, HostName};
 use crate::limits::{COLD_WAIT, STALE_REMOTE, START_PATIENCE};
 use crate::operation::{Kind, Outcome};
@@ -56,7 +57,7 @@ fn start(look: &Look<'_>, is_home: bool) -> Decision {
     if let Some(since) = seen.starting
         && now.time.since(since) < START_PATIENCE
     {
-        return Decision::wait(vec![Why::Ordered], Some(since.after(START_PATIENCE))).going_on();
+        return Decision::wait(vec![Why::Ordered], Some(since.after(START_PATIENCE))).going_on(true);
     }
     let (is_fresh, is_dead) = match &seen.ended {
         // It never ran, or nobody knows how it ended.

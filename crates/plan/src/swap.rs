@@ -3,9 +3,9 @@
 //! The process does the rest and tells how it ended; what failed is tried again later and later, and no more
 //! than a few times for one operation.
 
-use messages::time::Span;
-
-use crate::decision::{Action, Decision, Look};
+use crate::action::Action;
+use crate::backoff::doubled;
+use crate::decision::{Decision, Look};
 use crate::health::{Cause, damped};
 use crate::host::{self, HostName};
 use crate::limits::{BACKOFF_FIRST, BACKOFF_MAX, TRIES_MAX};
@@ -39,20 +39,18 @@ pub(crate) fn hand_over(
         let place = place.to_owned();
         return Ok(Decision::wait(vec![Why::ArbiterAway { place, age }], None));
     }
-    if let Some(failed) = &look.vm.seen.not_handed_over {
-        let factor = 1_u64.checked_shl(failed.count).unwrap_or(u64::MAX);
-        let wait = Span(BACKOFF_FIRST.0.saturating_mul(factor).min(BACKOFF_MAX.0));
-        let next = if failed.count >= TRIES_MAX {
-            failed.at.after(BACKOFF_MAX)
+    if let Some((to, failed)) = &look.vm.seen.not_handed_over
+        && to == member
+        && !failed.are_forgotten(look.now.time)
+    {
+        let wait = if failed.count >= TRIES_MAX {
+            BACKOFF_MAX
         } else {
-            failed.at.after(wait)
+            doubled(BACKOFF_FIRST, BACKOFF_MAX, failed.count.saturating_add(1))
         };
+        let next = failed.at.after(wait);
         if look.now.time < next {
-            let reasons = vec![Why::Tries {
-                count: failed.count,
-                last: failed.last.clone(),
-                next: Some(look.now.wall_of(next)),
-            }];
+            let reasons = vec![failed.tries(look.now, next)];
             if failed.count >= TRIES_MAX {
                 return Err(reasons);
             }

@@ -8,12 +8,14 @@ use messages::time::{Span, Time};
 use messages::vm_name::VmName;
 use report::{FlagWord, GuestWord, PhaseWord, Protection, RoleWord};
 
+use crate::action::Action;
 use crate::health::{Swap, Watch};
 use crate::host::HostName;
-use crate::moment::Wall;
+use crate::limits::FAILURES_FORGOTTEN;
+use crate::moment::{Now, Wall};
 use crate::operation::Operation;
 use crate::placement::Need;
-use crate::why::{End, Loss};
+use crate::why::{End, Loss, Why};
 
 /// That somebody has asked for something.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,6 +106,8 @@ pub struct Syncing {
 /// name where the status has addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
+    /// Number of the process on its host: another one means that it is another process.
+    pub number: u64,
     /// What the process is to the VM; `None` before it is anything.
     pub role: Option<RoleWord>,
     /// What the guest does.
@@ -114,6 +118,8 @@ pub struct Process {
     pub protection: Protection,
     /// The epoch of the VM at its arbiter.
     pub epoch: u64,
+    /// The VM's epoch when this process came to hold its guest; `None`: its release does not tell.
+    pub first_epoch: Option<u64>,
     /// The host of the other half; `None`: there is none.
     pub peer: Option<HostName>,
     /// The clone that is under way; `None`: there is none.
@@ -216,6 +222,24 @@ pub struct Lost {
     pub how: Loss,
 }
 
+/// An order that was given to the process here, of which its status shows nothing yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// When it was given.
+    pub at: Time,
+    /// Has the process answered that it does it?
+    pub is_taken: bool,
+}
+
+/// An order that the process here has refused, as often as it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The order.
+    pub action: Action,
+    /// How often, and why.
+    pub failures: Failures,
+}
+
 /// Failures in a row of the same order to a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failures {
@@ -225,6 +249,32 @@ pub struct Failures {
     pub last: String,
     /// When that was.
     pub at: Time,
+}
+
+impl Failures {
+    /// One more at this time, after those of `before` unless these are long ago.
+    pub(crate) fn another(before: Option<Failures>, now: Time, why: &str) -> Failures {
+        let recent = before.filter(|before| !before.are_forgotten(now));
+        Failures {
+            count: recent.map_or(0, |before| before.count).saturating_add(1),
+            last: why.to_owned(),
+            at: now,
+        }
+    }
+
+    /// These failures as a reason, with when the next try is.
+    pub(crate) fn tries(&self, now: Now, next: Time) -> Why {
+        Why::Tries {
+            count: self.count,
+            last: self.last.clone(),
+            next: Some(now.wall_of(next)),
+        }
+    }
+
+    /// Was the last one so long ago that nothing follows from them any more?
+    pub(crate) fn are_forgotten(&self, now: Time) -> bool {
+        now.since(self.at) >= FAILURES_FORGOTTEN
+    }
 }
 
 /// What is seen of a VM.
@@ -249,18 +299,20 @@ pub struct Seen {
     pub asking: Option<(HostName, Time)>,
     /// The host that has granted a reservation; `None`: none has.
     pub prepared: Option<Prepared>,
-    /// When the last order was given to the process here of which its status shows nothing yet; `None`: each
-    /// is carried out, or has failed.
-    pub ordered: Option<Time>,
-    /// Failed hand-overs in a row; `None`: the last one did not fail.
-    pub not_handed_over: Option<Failures>,
+    /// The last order to the process here; `None`: each is carried out, or has failed.
+    pub ordered: Option<Given>,
+    /// The order that the process here has refused last; `None`: it has taken the last one.
+    pub refused: Option<Refused>,
+    /// Failed hand-overs in a row to the present backup, on this host; `None`: the last one did not fail.
+    pub not_handed_over: Option<(HostName, Failures)>,
     /// How the VM lost its last backup; `None`: it has one, or never had.
     pub lost: Option<Lost>,
     /// How owner and member are off.
     pub health: Watch,
     /// Changes of its owner within the last hour, from the site's store.
     pub swaps: Vec<Swap>,
-    /// Does the disk server refuse what an earlier owner still writes, for each of its disks?
+    /// Does whoever holds its disks refuse what an earlier owner still writes, for each of them? Nobody does
+    /// that yet, so an agent says no; the rule that waits for it is written and tested.
     pub is_fenced: bool,
     /// The epoch that this host's process has lost, and the host that won it; `None`: it has lost none since
     /// another process of the VM was seen.

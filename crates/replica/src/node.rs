@@ -251,6 +251,16 @@ impl<G: Guest> Node<G> {
         }
     }
 
+    /// Is a backup about to go, so that none can be asked for and the VM cannot be handed over?
+    pub fn is_dismissing(&self) -> bool {
+        matches!(&self.role, Role::Primary(primary) if primary.is_dismissing())
+    }
+
+    /// Is the VM being handed over, or has it just come here?
+    pub fn is_swapping(&self) -> bool {
+        matches!(&self.role, Role::Primary(primary) if primary.is_swapping())
+    }
+
     /// How many bytes of console input this replica takes now without dropping any. A world that has more
     /// keeps the rest, lets whoever types it wait, and asks again after the guest has run. A backup takes and
     /// drops all, since its guest gets its inputs from the log alone.

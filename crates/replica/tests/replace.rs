@@ -105,6 +105,7 @@ fn a_backup_is_replaced_and_the_vm_has_one_all_the_time() {
 #[test]
 fn an_old_backup_that_does_not_answer_is_excluded_and_the_new_one_is_heir() {
     let mut world = with_heir();
+    assert!(world.process(A).node.is_dismissing(), "the old one is to go");
     // It stands still, and its promise never comes.
     world.processes[1].stopped = true;
     work_until(&mut world, A, "excluded", |world| {
@@ -117,8 +118,10 @@ fn an_old_backup_that_does_not_answer_is_excluded_and_the_new_one_is_heir() {
     );
     assert_eq!(role(&world, A), Some(RoleName::Primary));
     assert_eq!(world.process(A).live.map(|epoch| epoch.0), Some(8));
-    // The heir knows that it is a member of that epoch.
+    // The heir knows that it is a member of that epoch, and tells that.
     world.run_for(ms(20));
+    assert_eq!(world.process(2).node.metrics().epoch.0, 8);
+    assert!(!world.process(A).node.is_dismissing());
     world.crash(A);
     world.until("live", |world| role(world, 2) == Some(RoleName::Solo));
     assert_eq!(world.process(2).live.map(|epoch| epoch.0), Some(9));

@@ -108,19 +108,22 @@ impl<G: Subject> World<G> {
             lag: Span(0),
             outputs: 0,
         });
+        let node = process.node.as_ref();
         Process {
+            number: who.index() as u64,
             role,
             guest: GuestWord::Running,
             is_paused: process.is_paused,
             protection: Protection::only(StateWord::Unknown, Reason::new("", "")),
             epoch: process.epoch.0,
+            first_epoch: None,
             peer,
             clone,
             sync: None,
-            is_dismissing: false,
-            is_swapping: false,
+            is_dismissing: node.is_some_and(|node| node.is_dismissing()),
+            is_swapping: node.is_some_and(|node| node.is_swapping()),
             has_snapshot: false,
-            can_have_backup: process.node.as_ref().is_some_and(|node| node.guest().pages() > 0),
+            can_have_backup: node.is_some_and(|node| node.guest().pages() > 0),
             has_power_button: false,
             panic: None,
             output_delay: None,
@@ -265,7 +268,7 @@ impl<G: Subject> World<G> {
 
     /// Hosts that can take a backup of the guest for which it does not get slower than it can bear.
     fn able_hosts(&self, site: &Site) -> Vec<HostId> {
-        let speed = |host: HostId| self.options.hosts[host.0].speed;
+        let speed = |host: HostId| self.options.speed(host);
         let owner = self.process(self.owner()).host;
         let member = self.member_of(self.owner()).map(|who| self.process(who).host);
         let fastest = member.map_or(0, speed).max(speed(owner));

@@ -37,6 +37,8 @@ pub struct Broken {
     pub change: fn(&mut Options),
     /// Is it about agents? In the worlds of all other variants the keeper looks after the guest.
     pub agents: bool,
+    /// The check that is meant to catch it; `None`: any may.
+    pub expected: Option<Check>,
     /// Is the check off that listens to the talk between the processes, so that only what the outside sees
     /// counts?
     pub deaf: bool,
@@ -50,6 +52,7 @@ const fn variant(name: &'static str, rule: &'static str, mutation: Mutation) -> 
         draw: Options::draw,
         change: |_| {},
         agents: false,
+        expected: None,
         deaf: false,
     }
 }
@@ -70,6 +73,7 @@ const fn world(name: &'static str, rule: &'static str, change: fn(&mut Options))
         draw: Options::draw,
         change,
         agents: false,
+        expected: None,
         deaf: false,
     }
 }
@@ -99,10 +103,11 @@ fn without_notices(options: &mut Options) {
 }
 
 /// A variant in which the agents that look after the guest do something wrong.
-const fn agents(name: &'static str, change: fn(&mut Options)) -> Broken {
+const fn agents(name: &'static str, expected: Check, change: fn(&mut Options)) -> Broken {
     Broken {
         draw: Options::draw_kept_by_agents,
         agents: true,
+        expected: Some(expected),
         ..world(name, "0122", change)
     }
 }
@@ -115,7 +120,7 @@ fn flawed(options: &mut Options, flaw: Flaw) {
 }
 
 /// All variants.
-pub const VARIANTS: [Broken; 56] = [
+pub const VARIANTS: [Broken; 58] = [
     variant(
         "output released before the ack",
         "FT 2.2-c",
@@ -274,27 +279,53 @@ pub const VARIANTS: [Broken; 56] = [
     forming("epoch won without an answer kept", Mutation::DoubtForgotten),
     forming("backup built without the proof", Mutation::BuiltUnproven),
     forming("begun before the backup is ready", Mutation::BegunBeforeReady),
-    agents("agents forget what a host has done", |options| {
+    agents("agents forget what a host has done", Check::Agents, |options| {
         flawed(options, Flaw::NoBackoff);
     }),
-    agents("agents want both halves on one host", |options| {
+    agents("agents want both halves on one host", Check::Agents, |options| {
         flawed(options, Flaw::OwnersHost);
     }),
-    agents("agents take an old report for a new one", |options| {
-        flawed(options, Flaw::OldIsNew);
-    }),
-    agents("agents do not wait for the reservation", |options| {
-        flawed(options, Flaw::NoReservation);
-    }),
-    agents("agents protect what nobody wants protected", |options| {
-        flawed(options, Flaw::Unwanted);
-    }),
-    agents("agents choose a host that is drained", |options| {
+    agents(
+        "agents take an old report for a new one",
+        Check::Agents,
+        |options| {
+            flawed(options, Flaw::OldIsNew);
+        },
+    ),
+    agents(
+        "agents do not wait for the reservation",
+        Check::Agents,
+        |options| {
+            flawed(options, Flaw::NoReservation);
+        },
+    ),
+    agents(
+        "agents protect what nobody wants protected",
+        Check::Agents,
+        |options| {
+            flawed(options, Flaw::Unwanted);
+        },
+    ),
+    agents("agents choose a host that is drained", Check::Agents, |options| {
         flawed(options, Flaw::DrainIgnored);
     }),
-    agents("agents do not protect again", |options| {
+    agents("agents do not protect again", Check::Liveness, |options| {
         flawed(options, Flaw::Idle);
     }),
+    agents(
+        "agents hand over what nobody wants moved",
+        Check::Agents,
+        |options| {
+            flawed(options, Flaw::HandsOver);
+        },
+    ),
+    agents(
+        "agents dismiss a backup that is wanted",
+        Check::Agents,
+        |options| {
+            flawed(options, Flaw::Dismisses);
+        },
+    ),
     world("disk does not refuse old epochs", "FT 4.1-a", |options| {
         options.storage.fenced = false;
     }),
@@ -339,13 +370,15 @@ impl Broken {
         options
     }
 
-    /// Runs seeds from 0 until one catches the variant, at most so many; `None`: none did.
+    /// Runs seeds from 0 until one catches the variant, by the check that is meant to, at most so many;
+    /// `None`: none did.
     #[must_use]
     pub fn hunt(&self, seeds_max: u64) -> Option<Caught> {
         mutation::set(self.mutation);
         let caught = (0..seeds_max).find_map(|seed| {
             let violation = run::<Toy>(self.world(seed), seed, None).violation?;
-            Some(Caught {
+            let is_meant = self.expected.is_none_or(|check| check == violation.check);
+            is_meant.then_some(Caught {
                 seeds: seed + 1,
                 violation,
             })

@@ -289,7 +289,7 @@ impl<G: Subject> World<G> {
             }
             let process = &mut self.processes[who];
             process.no_heartbeats = self.now;
-            process.speed = self.options.hosts[process.host.0].speed;
+            process.speed = self.options.speed(process.host);
             if let Life::Stalled { until } = &mut process.life {
                 *until = self.now;
                 self.schedule(self.now, What::Resume(who));

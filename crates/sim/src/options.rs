@@ -258,6 +258,15 @@ impl Options {
     }
 }
 
+impl Options {
+    /// Speed of a host, in steps a microsecond. Hosts with agents have speeds of their own.
+    #[must_use]
+    pub fn speed(&self, host: HostId) -> u64 {
+        let of_site = self.site.as_ref().and_then(|site| site.speeds.get(host.0));
+        of_site.copied().unwrap_or(self.hosts[host.0].speed)
+    }
+}
+
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -268,7 +277,9 @@ impl fmt::Display for Options {
             show(self.unsafe_for),
             self.notice
         )?;
-        let speeds: Vec<u64> = self.hosts.iter().map(|host| host.speed).collect();
+        let speeds: Vec<u64> = (0..self.hosts.len())
+            .map(|host| self.speed(HostId(host)))
+            .collect();
         let drifts: Vec<i64> = self.hosts.iter().map(|host| host.clock.ppm).collect();
         writeln!(
             f,

@@ -176,7 +176,8 @@ impl<G: Subject> Process<G> {
     /// A process without a node.
     #[must_use]
     pub fn new(options: &Options, birth: Birth) -> Process<G> {
-        let HostOptions { speed, clock } = options.hosts[birth.host.0];
+        let HostOptions { clock, .. } = options.hosts[birth.host.0];
+        let speed = options.speed(birth.host);
         let owner = owner(options.seed, birth.who);
         let primary = birth
             .follows

@@ -154,7 +154,7 @@ impl<G: Subject> World<G> {
             founded: 0,
             keeper: Keeper::default(),
             site: site(&options),
-            agents_random: Random::new(mix(options.seed, 0xa6e7)),
+            agents_random: Random::new(mix(options.seed, 0xa6_e70d)),
             snapshots: Snapshots::new(options.seed),
             armed: options.armed.clone(),
             healed: false,

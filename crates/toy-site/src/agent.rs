@@ -201,13 +201,17 @@ impl Agent {
         all.flatten().collect()
     }
 
-    /// The process of the newest epoch that is live, or is a backup, as it was told.
-    pub fn newest(&self, is_wanted: fn(&Process) -> bool) -> Option<(&Process, &Health)> {
-        let entries = self.heard.iter().flatten();
-        let entries = entries.flat_map(|heard| &heard.report.processes);
-        let entries = entries.filter(|(entry, _)| is_wanted(&entry.process));
-        let newest = entries.max_by_key(|(entry, _)| entry.process.epoch);
-        newest.map(|(entry, _)| (&entry.process, &entry.health))
+    /// The host of the process of the newest epoch that is live, or is a backup, and its health, as told.
+    pub fn newest(&self, is_wanted: fn(&Process) -> bool) -> Option<(HostName, Health)> {
+        let of_host = |(heard, host): (&Option<Heard>, &Host)| {
+            let entries = heard.as_ref()?.report.processes.iter().map(|(entry, _)| entry);
+            let newest = entries.filter(|entry| is_wanted(&entry.process));
+            let newest = newest.max_by_key(|entry| entry.process.epoch)?;
+            let told = (host.name.clone(), newest.health.clone());
+            Some((newest.process.epoch, told))
+        };
+        let all = self.heard.iter().zip(&self.hosts).filter_map(of_host);
+        all.max_by_key(|(epoch, _)| *epoch).map(|(_, told)| told)
     }
 
     /// The live process of this host, as it has answered last.

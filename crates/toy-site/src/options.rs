@@ -25,6 +25,10 @@ pub enum Flaw {
     DrainIgnored,
     /// They do nothing for a VM that has lost its backup.
     Idle,
+    /// They hand the VM over though nobody wants that.
+    HandsOver,
+    /// They dismiss a backup that is wanted.
+    Dismisses,
 }
 
 /// How a site behaves.

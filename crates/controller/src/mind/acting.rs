@@ -17,6 +17,7 @@ use super::{Mind, Told};
 use crate::facts::Report;
 use crate::limits::{AGENT_PATIENCE, REPORT_EVERY, RESERVATION_PATIENCE};
 use crate::lock;
+use crate::records::KindRecord;
 use membership::client::{self, Answer, Connection, Question, Where};
 use membership::problem::Problem;
 
@@ -123,11 +124,12 @@ impl Mind {
         });
     }
 
-    /// The number of the VM's operation, under which an order leaves no trace but its answer: an agent that
-    /// dies before it has written the answer down gives the order again, and the process does it once.
-    fn number_of_operation(&self, vm: &VmName) -> Option<RequestId> {
+    /// The number of the VM's operation, if it is of this kind: under it an order leaves no trace but its
+    /// answer. An agent that dies before it has written the answer down gives the order again, and the
+    /// process does it once.
+    pub(super) fn number_of(&self, vm: &VmName, is_kind: fn(&KindRecord) -> bool) -> Option<String> {
         let record = self.known.vms.get(vm)?.operation.as_ref()?;
-        record.value.id.parse().ok()
+        is_kind(&record.value.kind).then(|| record.value.id.clone())
     }
 
     /// Gives an order to the VM's process here.
@@ -135,10 +137,10 @@ impl Mind {
         tracing::info!("{vm}: {verb:?}");
         let handled = self.handled.entry(vm.clone()).or_default();
         handled.memory.orders(action.clone(), clock::now());
-        let id = match verb {
-            Verb::Reset => self.number_of_operation(vm),
-            _ => None,
-        };
+        let is_reset = verb == Verb::Reset;
+        let operation = is_reset.then(|| self.number_of(vm, |kind| *kind == KindRecord::Reset));
+        let operation = operation.flatten();
+        let id = operation.as_ref().and_then(|number| number.parse().ok());
         let id = id.unwrap_or_else(|| RequestId(os::entropy::random_u128()));
         let (sockets, tell, vm) = (self.sockets.clone(), self.tell.clone(), vm.clone());
         let thread = std::thread::Builder::new().name("order".into()).spawn(move || {
@@ -155,7 +157,7 @@ impl Mind {
                 Ok(_) => Ok(()),
                 Err(sentence) => Err(sentence),
             };
-            let _ = tell.send(Told::Ordered(vm, action, result));
+            let _ = tell.send(Told::Ordered(vm, (action, operation), result));
         });
         if let Err(error) = thread {
             tracing::warn!("this host gives no more threads: {error}");

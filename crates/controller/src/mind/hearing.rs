@@ -33,8 +33,8 @@ impl Mind {
                 self.hear_reservation(&vm, &host, answer);
                 return true;
             }
-            Told::Ordered(vm, action, answer) => {
-                self.hear_order(&vm, &action, answer);
+            Told::Ordered(vm, (action, operation), answer) => {
+                self.hear_order(&vm, &action, operation.as_deref(), answer);
                 return true;
             }
             Told::Wrote(key, result) => {
@@ -176,18 +176,22 @@ impl Mind {
             .on_reservation(now, (vm, host), granted, &mut self.backoff);
     }
 
-    fn hear_order(&mut self, vm: &VmName, action: &Action, answer: Result<(), String>) {
+    fn hear_order(
+        &mut self,
+        vm: &VmName,
+        action: &Action,
+        operation: Option<&str>,
+        answer: Result<(), String>,
+    ) {
         if let Err(why) = &answer {
             tracing::debug!("{vm} does not take {action:?}: {why}");
         }
         let is_reset = *action == Action::Reset && answer.is_ok();
         let handled = self.handled.entry(vm.clone()).or_default();
         let answer = answer.as_ref().copied().map_err(String::as_str);
-        handled
-            .memory
-            .on_answer(now(), (vm, action), answer, &mut self.backoff);
-        if is_reset {
-            self.confirm(vm);
+        handled.memory.on_answer(clock::now(), action, answer);
+        if let Some(operation) = operation.filter(|_| is_reset) {
+            self.confirm(vm, operation);
         }
     }
 

@@ -235,7 +235,8 @@ impl Mind {
             let (_, status) = told.as_ref()?;
             Some(sight::health(now, status.health.as_ref()?))
         };
-        let (owner, member) = (health(&live), health(&backup));
+        let member_host = backup.as_ref().map(|(host, _)| host.clone());
+        let (owner, member) = (health(&live), member_host.zip(health(&backup)));
         let skewed = skewed(live.as_ref(), backup.as_ref());
         let operation = known
             .operation
@@ -245,6 +246,8 @@ impl Mind {
         let begun = known.operation.as_ref().map(|record| &record.value.id);
         if begun != handled.operation.as_ref() {
             handled.operation = begun.cloned();
+            // What was ordered for an earlier one is no matter any more.
+            handled.memory.on_confirmed();
             // Somebody wants a host that failed before, so it is tried once more.
             if let Some(to) = operation.as_ref().and_then(|operation| operation.kind.named()) {
                 self.backoff.forgive(name, to);

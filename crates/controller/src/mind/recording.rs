@@ -117,15 +117,14 @@ impl Mind {
         self.write_value(key, operation, Expected::Revision(revision));
     }
 
-    /// Writes down that the process has done a step that leaves no trace.
-    pub(super) fn confirm(&mut self, vm: &VmName) {
+    /// Writes down that the process has done a step that leaves no trace, for the operation of this number.
+    /// Another one may have been begun since the order was given: that is not done.
+    pub(super) fn confirm(&mut self, vm: &VmName, operation: &str) {
         let record = self.known.vms.get(vm).and_then(|known| known.operation.clone());
-        if let Some(record) = record {
-            let operation = OperationRecord {
-                confirmed: true,
-                ..record.value
-            };
-            self.write_operation(vm, &operation, record.revision);
+        if let Some(record) = record
+            && let Some(confirmed) = confirmed(&record.value, operation)
+        {
+            self.write_operation(vm, &confirmed, record.revision);
         }
     }
 
@@ -145,6 +144,15 @@ impl Mind {
         let expected = Expected::Revision(record.revision);
         self.write_value(VmKey::Place.of(vm), &place, expected);
     }
+}
+
+/// A VM's operation with its step confirmed, if it has this number and goes on.
+fn confirmed(record: &OperationRecord, operation: &str) -> Option<OperationRecord> {
+    let is_it = record.id == operation && record.state == OperationState::Running;
+    is_it.then(|| OperationRecord {
+        confirmed: true,
+        ..record.clone()
+    })
 }
 
 fn expected(revision: Option<Revision>) -> Expected {
@@ -248,7 +256,7 @@ fn how(handled: &Handled, spec: Option<&Spec>) -> EndWord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::records::{AskedRecord, ProtectionWord};
+    use crate::records::{AskedRecord, KindRecord, ProtectionWord};
 
     fn wanted(power: PowerWord, seconds: u64) -> Spec {
         Spec {
@@ -266,6 +274,28 @@ mod tests {
             home: None,
             rest: Default::default(),
         }
+    }
+
+    #[test]
+    fn only_the_operation_for_which_an_order_was_given_is_confirmed() {
+        let record = OperationRecord {
+            id: "7".into(),
+            vm: "web".into(),
+            kind: KindRecord::Reset,
+            asked: AskedRecord::default(),
+            state: OperationState::Running,
+            progress_wall_ns: 0,
+            confirmed: false,
+            reasons: Vec::new(),
+            ended_wall_ns: 0,
+        };
+        assert!(confirmed(&record, "7").unwrap().confirmed);
+        assert_eq!(confirmed(&record, "8"), None);
+        let ended = OperationRecord {
+            state: OperationState::Cancelled,
+            ..record
+        };
+        assert_eq!(confirmed(&ended, "7"), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use plan::{Cause, Now, Vm};
 
 use super::Mind;
 use crate::limits::{KILL_PATIENCE, SWAP_NOTED_NS};
+use crate::records::KindRecord;
 
 impl Mind {
     /// Writes down that a VM's test is not cancelled any more, and if its owner is to die, that it goes to
@@ -20,7 +21,15 @@ impl Mind {
             self.note_swap(now, &name, &member, Cause::Wanted);
             return;
         }
-        self.confirm(&name);
+        let is_test = |kind: &KindRecord| {
+            matches!(
+                kind,
+                KindRecord::TestFailover { .. } | KindRecord::TestBackup { .. }
+            )
+        };
+        if let Some(operation) = self.number_of(&name, is_test) {
+            self.confirm(&name, &operation);
+        }
     }
 
     /// Was it noted a moment ago that the VM goes elsewhere? The clock is this host's own, since that of the

@@ -62,8 +62,9 @@ pub enum Told {
     Arbiter(Owners),
     /// Another host has granted a reservation for a VM, or refused.
     Reserved(VmName, HostName, Result<SocketAddr, String>),
-    /// A process of this host has taken an order, or refused it with a sentence.
-    Ordered(VmName, Action, Result<(), String>),
+    /// A process of this host has taken an order, or refused it with a sentence. The order was given for the
+    /// operation of this number; `None`: for none.
+    Ordered(VmName, (Action, Option<String>), Result<(), String>),
     /// A change of the store was made, or was not.
     Wrote(String, Result<(), String>),
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use messages::time::{Span, Time};
 use plan::{
-    Action, Backoff, Cause, Decision, Drain, End, Ended, Failures, Health, Held, Host, HostName, Kind, Need,
-    Operation, Ownership, Power, Prepared, Process, Protected, Site, Swap, View, Vm, Watch, Why, face, judge,
-    placement_of, plan,
+    Action, Backoff, Cause, Decision, Drain, End, Ended, Failures, Given, Health, Held, Host, HostName, Kind,
+    Need, Operation, Ownership, Power, Prepared, Process, Protected, Site, Swap, View, Vm, Watch, Why, face,
+    judge, placement_of, plan,
 };
 use proptest::prelude::*;
 use report::{FlagWord, GuestWord, PhaseWord, Reason, RoleWord, StateWord};
@@ -119,6 +119,7 @@ fn some_process(tape: &mut Tape<'_>) -> Process {
     it.can_have_backup = !tape.rarely(8);
     it.has_power_button = tape.rarely(3);
     it.epoch = tape.below(4) as u64;
+    it.first_epoch = (!tape.rarely(4)).then(|| tape.below(4) as u64);
     if tape.rarely(3) {
         it.protection.reasons.clear();
     }
@@ -241,21 +242,24 @@ fn some_vm(tape: &mut Tape<'_>, which: &str) -> Vm {
         });
     }
     if tape.rarely(8) {
-        seen.ordered = Some(near(tape));
+        let (at, is_taken) = (near(tape), tape.rarely(2));
+        seen.ordered = Some(Given { at, is_taken });
     }
     if tape.rarely(6) {
-        seen.not_handed_over = Some(Failures {
+        let failures = Failures {
             count: 1 + tape.below(5) as u32,
             last: "the disk did not answer".into(),
             at: near(tape),
-        });
+        };
+        seen.not_handed_over = Some((name(NAMES[1 + tape.below(3)]), failures));
     }
     if tape.rarely(3) {
         let net_down = Health {
             is_net_down: true,
             ..Health::default()
         };
-        seen.health.hear(at(900).time, net_down, Some(Health::default()));
+        let member = Some((name("b"), Health::default()));
+        seen.health.hear(at(900).time, net_down, member);
     } else {
         seen.health = Watch::default();
     }
@@ -423,6 +427,13 @@ proptest! {
             prop_assert!(decision.action != Action::Start || !lives_elsewhere);
             prop_assert!(decision.action != Action::Start || vm.seen.ownership == Ownership::Closed);
             prop_assert!(decision.ended.is_none() || vm.operation.is_some());
+            if let Action::Decide | Action::Kill { .. } = decision.action {
+                let process = process.unwrap();
+                let other = if process.is_live() { &vm.seen.member } else { &vm.seen.elsewhere };
+                let other = other.as_ref().unwrap();
+                let is_fresh = other.age <= Span::from_ms(5_000);
+                prop_assert!(is_fresh && other.process.epoch == process.epoch, "{:?}", other);
+            }
         }
     }
 
@@ -435,7 +446,7 @@ proptest! {
             match &decision.action {
                 Action::Prepare { host } => {
                     let placement = judge(at(1_000), &need_of(&known, vm, member), &known.hosts);
-                    prop_assert!(placement.fits(host), "{:?}", placement.of(host));
+                    prop_assert!(matches!(placement.of(host), Some(Ok(_))), "{:?}", placement.of(host));
                     let facts = known.hosts.iter().find(|facts| facts.name == *host);
                     prop_assert_eq!(fault(facts.unwrap(), vm, process), None);
                 }

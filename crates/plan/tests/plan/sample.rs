@@ -119,6 +119,7 @@ pub fn process(role: RoleWord, peer: Option<&str>) -> Process {
         RoleWord::Solo | RoleWord::Primary | RoleWord::Backup => GuestWord::Running,
     };
     Process {
+        number: 1,
         role: Some(role),
         guest,
         is_paused: false,
@@ -133,6 +134,7 @@ pub fn process(role: RoleWord, peer: Option<&str>) -> Process {
             since_wall_ns: at(0).wall.0,
         },
         epoch: 1,
+        first_epoch: Some(1),
         peer: peer.map(name),
         clone: None,
         sync: None,
@@ -180,6 +182,7 @@ pub fn nothing_seen() -> Seen {
         asking: None,
         prepared: None,
         ordered: None,
+        refused: None,
         not_handed_over: None,
         lost: None,
         health: Watch::default(),

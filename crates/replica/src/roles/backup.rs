@@ -378,7 +378,7 @@ impl Backup {
         if *owner != self.epoch.1 || !is_news {
             return Err("its log makes this side a member of another pair".to_owned());
         }
-        self.epoch.0 = *epoch;
+        (self.epoch.0, call.metrics.epoch) = (*epoch, *epoch);
         self.guarded = true;
         Ok(())
     }

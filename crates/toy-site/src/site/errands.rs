@@ -6,7 +6,7 @@ use messages::time::{Span, Time};
 use plan::{Action, Protected};
 use report::PhaseWord;
 
-use super::{ASKED_PATIENCE, Errand, ORDER_LAG, Own, RESERVATION, Site, index, name};
+use super::{ASKED_PATIENCE, Errand, ORDER_LAG, Own, RESERVATION, Site, name};
 use crate::agent::News;
 
 impl Site {
@@ -157,15 +157,8 @@ impl Site {
         if agent.generation != generation || !agent.is_up {
             return;
         }
-        if let (Action::Protect { to } | Action::MoveBackup { to }, Some(_)) = (action, &refused)
-            && let Some(to) = index(to)
-        {
-            self.judge.on_failure(host, to, clock.time);
-        }
         let answer = refused.as_deref().map_or(Ok(()), Err);
-        agent
-            .memory
-            .on_answer(clock, (&self.vm, action), answer, &mut agent.backoff);
+        agent.memory.on_answer(clock.time, action, answer);
     }
 
     /// A process of a host tells its agent what has happened.

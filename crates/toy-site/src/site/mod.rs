@@ -276,10 +276,8 @@ impl Site {
         if flaw == Some(Flaw::NoBackoff) {
             agent.backoff = plan::Backoff::new(0);
         }
-        let owner = agent.newest(Process::is_live).map(|(_, health)| health.clone());
         let member = agent.newest(|process| process.role == Some(RoleWord::Backup));
-        let member = member.map(|(_, health)| health.clone());
-        if let Some(owner) = owner {
+        if let Some((_, owner)) = agent.newest(Process::is_live) {
             agent.memory.on_health(clock.time, owner, member);
         }
         let views = Views::of(me, agent.views(clock.time));
@@ -308,6 +306,16 @@ impl Site {
             clones_max: 1,
         };
         let mut decision = plan(clock, &site, std::slice::from_ref(&vm), &agent.backoff).pop()?;
+        let here = vm.seen.here.as_ref().map(|view| &view.process);
+        let is_paired = here.is_some_and(|process| process.member().is_some());
+        if decision.action == Action::Nothing && is_paired {
+            let cause = Cause::Wanted;
+            match flaw {
+                Some(Flaw::HandsOver) => decision.action = Action::HandOver { cause },
+                Some(Flaw::Dismisses) => decision.action = Action::Dismiss,
+                _ => {}
+            }
+        }
         if matches!(decision.action, Action::Prepare { .. }) {
             match flaw {
                 Some(Flaw::OwnersHost) => decision.action = Action::Prepare { host: me.clone() },
@@ -380,7 +388,7 @@ impl Site {
             return Ok(());
         };
         if let Some(state) = &agent.seen {
-            let times = (now, clock.time, self.options.pace);
+            let times = (now, clock, self.options.pace);
             self.judge.may((host, member), times, state, (&action, to))?;
         }
         let from = (host, agent.generation);

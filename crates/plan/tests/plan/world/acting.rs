@@ -1,7 +1,7 @@
 //! What agents decide is carried out; a process refuses what a real one would, and then the test has failed.
 
 use messages::time::Span;
-use plan::{Action, Decision, End, HostName, Kind, Loss};
+use plan::{Action, Decision, End, HostName, Kind};
 
 use super::{Live, SimClone, World};
 use crate::sample;
@@ -37,6 +37,9 @@ impl World {
                 self.hosts[host].name, decision.action
             ));
         }
+        if self.refuses(host, index, &decision.action) {
+            return;
+        }
         match decision.action {
             Action::Wait { .. } | Action::Nothing => {}
             Action::Start => {
@@ -44,10 +47,14 @@ impl World {
                 assert!(!self.vms[index].is_record_open, "an earlier owner may live");
                 self.vms[index].epoch += 1;
                 let epoch = self.vms[index].epoch;
+                let half = self.born(epoch);
+                self.hosts[host].agent.of(&name).0.starts(now.time);
                 let vm = &mut self.vms[index];
                 (vm.is_record_open, vm.ended, vm.home) = (true, None, host);
                 vm.live = Some(Live {
                     host,
+                    half,
+                    other: half,
                     booting_until: ms + 1_000,
                     claiming_until: 0,
                     member: None,
@@ -60,6 +67,8 @@ impl World {
             }
             Action::Prepare { host: to } => {
                 let to = at(self, &to);
+                let asked = self.hosts[to].name.clone();
+                self.hosts[host].agent.of(&name).0.asks(&asked, now.time);
                 let grants = !(self.is_rough && self.dice.percent(10));
                 let answer = ms + self.dice.between(500, 2_000);
                 self.hosts[host]
@@ -72,7 +81,7 @@ impl World {
                 self.must_be_live(host, index);
                 let live = self.vms[index].live.as_ref().unwrap();
                 assert!(live.member.is_none(), "`protected`");
-                self.begin_clone(host, index, to);
+                self.begin_clone(index, to);
             }
             Action::MoveBackup { to } => {
                 let to = at(self, &to);
@@ -80,7 +89,7 @@ impl World {
                 let live = self.vms[index].live.as_ref().unwrap();
                 assert!(live.member.is_some(), "`no-backup`");
                 assert_ne!(live.member, Some(to), "it is the backup already");
-                self.begin_clone(host, index, to);
+                self.begin_clone(index, to);
             }
             Action::HandOver { cause } => {
                 self.must_be_live(host, index);
@@ -101,7 +110,6 @@ impl World {
                     "there is nothing to dismiss"
                 );
                 (live.member, live.clone) = (None, None);
-                self.hosts[host].agent.prepared.remove(&name);
             }
             Action::Stop { hard } => {
                 self.must_be_live(host, index);
@@ -133,8 +141,7 @@ impl World {
                     self.owner_is_gone(index);
                 } else {
                     assert_eq!(live.member, Some(host), "it is no half of the VM");
-                    self.lose_backup(index, Loss::Suspected(report::SuspicionWord::LinkLost));
-                    self.vms[index].live.as_mut().unwrap().epoch += 1;
+                    self.lose_backup(index, report::SuspicionWord::LinkLost);
                 }
             }
             Action::Pause | Action::Resume => {
@@ -146,12 +153,34 @@ impl World {
         }
     }
 
-    pub(super) fn begin_clone(&mut self, host: usize, index: usize, to: usize) {
+    /// An order is given to the process here. True: it does not take it just now.
+    fn refuses(&mut self, host: usize, index: usize, action: &Action) -> bool {
+        let is_order = !matches!(
+            action,
+            Action::Wait { .. }
+                | Action::Nothing
+                | Action::Start
+                | Action::Prepare { .. }
+                | Action::Decide
+                | Action::Kill { .. }
+        );
+        let refuses = is_order && self.is_rough && self.dice.percent(10);
+        if is_order {
+            let (now, name) = (self.now().time, self.vms[index].name.clone());
+            let memory = self.hosts[host].agent.of(&name).0;
+            memory.orders(action.clone(), now);
+            memory.on_answer(now, action, if refuses { Err("it is busy") } else { Ok(()) });
+        }
+        refuses
+    }
+
+    pub(super) fn begin_clone(&mut self, index: usize, to: usize) {
         let ms = self.ms;
         let fails = !self.hosts[to].answers() || (self.is_rough && self.dice.percent(10));
         let lasts = self
             .dice
             .between(3_000, if self.is_rough { 40_000 } else { 10_000 });
+        let half = self.born(self.vms[index].live.as_ref().unwrap().epoch);
         let vm = &mut self.vms[index];
         let live = vm.live.as_mut().unwrap();
         assert!(
@@ -162,11 +191,11 @@ impl World {
         assert_ne!(live.host, to, "the owner is there");
         live.clone = Some(SimClone {
             to,
+            half,
             began: ms,
             ends: ms + lasts,
             fails,
         });
-        self.hosts[host].agent.prepared.remove(&vm.name);
     }
 
     pub(super) fn must_be_live(&self, host: usize, index: usize) {

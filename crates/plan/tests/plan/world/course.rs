@@ -1,7 +1,7 @@
 //! How processes go on and end by themselves, and hosts come back, from one look to the next.
 
-use messages::time::Time;
-use plan::{Cause, End, Failures, Loss, Lost, Swap};
+use messages::vm_name::VmName;
+use plan::{Backoff, Cause, End, Memory, Now, Swap};
 use report::SuspicionWord;
 
 use super::{Live, World};
@@ -42,8 +42,7 @@ impl World {
         if let Some(member) = member
             && !self.hosts[member].runs()
         {
-            let to = self.lose_backup(index, Loss::Suspected(SuspicionWord::Silence));
-            self.blame(index, to, false, "was lost as the backup");
+            self.lose_backup(index, SuspicionWord::Silence);
         }
         let slow = rough && member.is_some() && self.dice.below(2_000) == 0;
         if slow
@@ -52,8 +51,7 @@ impl World {
                 .as_ref()
                 .is_some_and(|live| live.member.is_some())
         {
-            let to = self.lose_backup(index, Loss::Suspected(SuspicionWord::Slow));
-            self.blame(index, to, true, "was too slow");
+            self.lose_backup(index, SuspicionWord::Slow);
         }
         let live = self.vms[index].live.as_mut().unwrap();
         if let Some((until, works, cause)) = live.swap
@@ -62,40 +60,32 @@ impl World {
             live.swap = None;
             match live.member {
                 Some(member) if works => self.swap(index, member, cause),
-                _ => {
-                    let failures = self.hosts[owner]
-                        .agent
-                        .failures
-                        .entry(self.vms[index].name.clone());
-                    let failed = failures.or_insert(Failures {
-                        count: 0,
-                        last: "the disk did not answer for 2 s".into(),
-                        at: Time(0),
-                    });
-                    failed.count += 1;
-                    failed.at = sample::at_ms(ms).time;
-                }
+                _ => self.tell_agent(owner, index, |memory, now, _, _| {
+                    memory.on_not_handed_over(now.time, "the disk did not answer for 2 s");
+                }),
             }
         }
         let live = self.vms[index].live.as_mut().unwrap();
         if let Some(clone) = &live.clone {
-            let (to, over, fails) = (clone.to, clone.ends <= ms, clone.fails);
+            let (to, half) = (clone.to, clone.half);
+            let (over, fails, phase) = (clone.ends <= ms, clone.fails, clone.phase(ms));
+            let host = self.hosts[to].name.clone();
             if !self.hosts[to].runs() || (over && fails) {
                 live.clone = None;
-                self.blame(index, to, true, "has not become the backup");
-                self.tell(format!(
-                    "{}: clone to {} failed",
-                    self.vms[index].name, self.hosts[to].name
-                ));
+                self.tell_agent(owner, index, |memory, now, vm, backoff| {
+                    let why = "has not become the backup";
+                    memory.on_failed_clone(now, (vm, &host), (Some(phase), why), backoff);
+                });
+                self.tell(format!("{}: clone to {host} failed", self.vms[index].name));
             } else if over {
-                live.clone = None;
+                (live.clone, live.other) = (None, half);
                 if live.member.replace(to).is_some() {
                     live.dismissing_until = ms + 700;
                 }
-                let (vm, host) = (self.vms[index].name.clone(), self.hosts[to].name.clone());
-                self.vms[index].lost = None;
-                self.hosts[owner].agent.backoff.succeed(&vm, &host);
-                self.tell(format!("{vm}: protected by {host}"));
+                self.tell_agent(owner, index, |memory, _, vm, backoff| {
+                    memory.on_protected(vm, &host, backoff);
+                });
+                self.tell(format!("{}: protected by {host}", self.vms[index].name));
             }
         }
     }
@@ -113,13 +103,10 @@ impl World {
                     to: self.hosts[member].name.clone(),
                     cause: Cause::Failure,
                 });
-                vm.lost = Some(Lost {
-                    host: Some(self.hosts[live.host].name.clone()),
-                    at: wall,
-                    how: Loss::TookOver,
-                });
                 *live = Live {
                     host: member,
+                    half: live.other,
+                    other: live.other,
                     booting_until: 0,
                     claiming_until: ms + 1_000,
                     member: None,
@@ -133,7 +120,10 @@ impl World {
                 vm.home = member;
                 let text = format!("{}: {} takes over", vm.name, self.hosts[member].name);
                 self.tell(text);
-                self.blame(index, old, false, "has died under it");
+                let from = Some(self.hosts[old].name.clone());
+                self.tell_agent(member, index, |memory, now, _, _| {
+                    memory.on_takeover(now.wall, from);
+                });
             }
             _ => {
                 vm.live = None;
@@ -144,36 +134,29 @@ impl World {
         }
     }
 
-    pub(super) fn lose_backup(&mut self, index: usize, how: Loss) -> usize {
-        let wall = self.now().wall;
-        let vm = &mut self.vms[index];
-        let live = vm.live.as_mut().unwrap();
-        let member = live.member.take().unwrap();
-        vm.lost = Some(Lost {
-            host: Some(self.hosts[member].name.clone()),
-            at: wall,
-            how,
+    pub(super) fn lose_backup(&mut self, index: usize, why: SuspicionWord) {
+        let live = self.vms[index].live.as_mut().unwrap();
+        // It claims the next epoch, in which that one counts for nothing.
+        live.epoch += 1;
+        let (owner, member) = (live.host, live.member.take().unwrap());
+        let host = self.hosts[member].name.clone();
+        self.tell(format!("{}: backup {host} is lost", self.vms[index].name));
+        self.tell_agent(owner, index, |memory, now, vm, backoff| {
+            memory.on_alone(Some(now), (vm, &host), (now.wall, why), backoff);
         });
-        let text = format!("{}: backup {} is lost", vm.name, self.hosts[member].name);
-        self.tell(text);
-        member
     }
 
-    /// The owner's agent, if it runs, notes what a host has done.
-    pub(super) fn blame(&mut self, index: usize, to: usize, shun: bool, why: &str) {
-        let now = self.now();
-        let (vm, host) = (self.vms[index].name.clone(), self.hosts[to].name.clone());
-        let Some(owner) = self.vms[index].live.as_ref().map(|live| live.host) else {
-            return;
-        };
-        if !self.hosts[owner].answers() {
-            return;
-        }
-        let backoff = &mut self.hosts[owner].agent.backoff;
-        if shun {
-            backoff.shun(now, &vm, &host, why);
-        } else {
-            backoff.fail(now, &vm, &host, why);
+    /// The agent of a host, if it runs, hears what a process there says has happened.
+    fn tell_agent(
+        &mut self,
+        host: usize,
+        index: usize,
+        hear: impl FnOnce(&mut Memory, Now, &VmName, &mut Backoff),
+    ) {
+        let (now, vm) = (self.now(), self.vms[index].name.clone());
+        if self.hosts[host].answers() {
+            let (memory, backoff) = self.hosts[host].agent.of(&vm);
+            hear(memory, now, &vm, backoff);
         }
     }
 
@@ -183,6 +166,7 @@ impl World {
         let live = vm.live.as_mut().unwrap();
         let old = live.host;
         (live.host, live.member, live.epoch) = (member, Some(old), live.epoch + 1);
+        std::mem::swap(&mut live.half, &mut live.other);
         vm.home = member;
         vm.swaps.push(Swap {
             at: wall,
@@ -190,11 +174,13 @@ impl World {
             to: self.hosts[member].name.clone(),
             cause,
         });
-        self.hosts[old].agent.failures.remove(&vm.name);
         let text = format!(
             "{}: {} hands over to {} ({cause:?})",
             vm.name, self.hosts[old].name, self.hosts[member].name
         );
         self.tell(text);
+        for side in [old, member] {
+            self.tell_agent(side, index, |memory, _, _, _| memory.on_handed_over());
+        }
     }
 }

@@ -3,8 +3,8 @@
 //! (docs/control.md), and then the test has failed.
 //!
 //! `course` is how processes go on, `seeing` what agents are told, `acting` how orders are carried out. The
-//! world knows what is true; an agent knows what its host and the agents that answer tell it, and forgets
-//! all of its own when it is killed.
+//! world knows what is true; an agent knows what its host and the agents that answer tell it, remembers it as
+//! a real one does (`plan::Memory`), and forgets all of its own when it is killed.
 
 mod acting;
 mod course;
@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use messages::time::{Span, Time};
 use messages::vm_name::VmName;
 use plan::{
-    Action, Asked, Backoff, Cause, Decision, Desired, Drain, End, Failures, HostName, Kind, Lost, Now,
-    Operation, Outcome, Power, Prepared, Protected, Site, Swap, Vm, Wall, Watch,
+    Action, Asked, Backoff, Cause, Decision, Desired, Drain, End, HostName, Kind, Memory, Now, Operation,
+    Outcome, Ownership, Power, Protected, Site, Swap, Views, Vm, Wall,
 };
 use report::StateWord;
 
@@ -51,10 +51,7 @@ pub struct Agent {
     pub backoff: Backoff,
     /// For each VM the host that is asked, since when, and when it answers with what.
     asking: BTreeMap<VmName, (usize, Time, u64, bool)>,
-    prepared: BTreeMap<VmName, Prepared>,
-    failures: BTreeMap<VmName, Failures>,
-    watches: BTreeMap<VmName, Watch>,
-    gone: BTreeMap<VmName, Time>,
+    memories: BTreeMap<VmName, Memory>,
 }
 
 impl Agent {
@@ -62,11 +59,24 @@ impl Agent {
         Agent {
             backoff: Backoff::new(seed),
             asking: BTreeMap::new(),
-            prepared: BTreeMap::new(),
-            failures: BTreeMap::new(),
-            watches: BTreeMap::new(),
-            gone: BTreeMap::new(),
+            memories: BTreeMap::new(),
         }
+    }
+
+    /// What it remembers of a VM, and of hosts.
+    fn of(&mut self, vm: &VmName) -> (&mut Memory, &mut Backoff) {
+        (self.memories.entry(vm.clone()).or_default(), &mut self.backoff)
+    }
+
+    /// Has it asked a host for a reservation, or got one, for another VM than this one?
+    fn is_busy_with_another(&self, vm: &VmName, now: Now) -> bool {
+        let others = self.memories.iter().filter(|(of, _)| *of != vm);
+        let mut seen =
+            others.map(|(_, memory)| memory.seen(Views::default(), None, Vec::new(), Ownership::Unknown));
+        seen.any(|seen| {
+            let is_prepared = seen.prepared.is_some_and(|prepared| prepared.until > now.time);
+            seen.asking.is_some() || is_prepared
+        })
     }
 }
 
@@ -96,14 +106,25 @@ impl SimHost {
 /// A clone on its way.
 pub struct SimClone {
     pub to: usize,
+    half: Half,
     began: u64,
     ends: u64,
     fails: bool,
 }
 
+/// Which process a half of a VM is, and since which epoch.
+#[derive(Clone, Copy)]
+struct Half {
+    number: u64,
+    first_epoch: u64,
+}
+
 /// A VM that has a process: the owner's, and what hangs on it.
 pub struct Live {
     pub host: usize,
+    half: Half,
+    /// The backup's process, as long as there is a `member`.
+    other: Half,
     /// Until when the process is nothing yet, or asks the arbiter.
     booting_until: u64,
     claiming_until: u64,
@@ -124,7 +145,6 @@ pub struct SimVm {
     pub desired: Desired,
     pub operation: Option<Operation>,
     pub swaps: Vec<Swap>,
-    pub lost: Option<Lost>,
     pub ended: Option<(End, Wall)>,
     pub is_record_open: bool,
     pub stuck: bool,
@@ -138,6 +158,8 @@ pub struct World {
     pub vms: Vec<SimVm>,
     /// Are there failures of clones, requests and hand-overs?
     pub is_rough: bool,
+    /// Processes that there were so far.
+    processes: u64,
     /// What happened, for whoever must understand a failure.
     pub story: Vec<String>,
     /// How the operations ended, and when they had begun.
@@ -181,7 +203,6 @@ impl World {
                 },
                 operation: None,
                 swaps: Vec::new(),
-                lost: None,
                 ended: Some((End::Never, Wall(0))),
                 is_record_open: false,
                 stuck: false,
@@ -194,6 +215,7 @@ impl World {
             hosts,
             vms,
             is_rough: true,
+            processes: 0,
             story: Vec::new(),
             outcomes: Vec::new(),
         }
@@ -258,20 +280,29 @@ impl World {
             let is_late = now.time.since(since) >= plan::limits::ASK_PATIENCE;
             let to_name = self.hosts[to].name.clone();
             let is_taken = self.is_taken(to);
-            let agent = &mut self.hosts[host].agent;
-            if answers && grants && !is_taken {
-                let until = now.time.after(Span::from_ms(30_000));
-                agent.prepared.insert(vm, Prepared { host: to_name, until });
+            let answer = if answers && grants && !is_taken {
+                Ok(now.time.after(Span::from_ms(30_000)))
             } else if answers {
-                agent.backoff.fail(now, &vm, &to_name, "takes no backup now");
+                Err("takes no backup now")
             } else if is_late {
-                agent.backoff.fail(now, &vm, &to_name, "has not answered");
+                Err("has not answered")
             } else {
-                agent.asking.insert(vm, (to, since, answer_ms, grants));
-            }
+                let asked = (to, since, answer_ms, grants);
+                self.hosts[host].agent.asking.insert(vm, asked);
+                continue;
+            };
+            let (memory, backoff) = self.hosts[host].agent.of(&vm);
+            memory.on_reservation(now, (&vm, &to_name), answer, backoff);
         }
-        let agent = &mut self.hosts[host].agent;
-        agent.prepared.retain(|_, prepared| prepared.until > now.time);
+    }
+
+    /// Another process is born that is a half of a VM, in this epoch.
+    fn born(&mut self, first_epoch: u64) -> Half {
+        self.processes += 1;
+        Half {
+            number: self.processes,
+            first_epoch,
+        }
     }
 
     fn think(&mut self, host: usize) -> Vec<Decision> {

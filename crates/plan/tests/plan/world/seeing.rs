@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use messages::time::Span;
 use messages::vm_name::VmName;
-use plan::{End, Ended, Health, Held, Host, Kind, Ownership, Process, Protected, Seen, View};
+use plan::{End, Ended, Health, Held, Host, Kind, Ownership, Process, Protected, Seen, View, Views};
 use report::{PhaseWord, RoleWord};
 
-use super::{Live, SimHost, SimVm, World};
+use super::{Live, SimClone, SimHost, SimVm, World};
 use crate::sample;
 
 impl World {
@@ -59,11 +59,7 @@ impl World {
             vm.live.as_ref().is_some_and(clones)
         };
         let agent = &self.hosts[live.host].agent;
-        let waits_for_another = agent
-            .asking
-            .keys()
-            .chain(agent.prepared.keys())
-            .any(|of| *of != vm.name);
+        let waits_for_another = agent.is_busy_with_another(&vm.name, self.now());
         let is_named = vm
             .operation
             .as_ref()
@@ -130,16 +126,10 @@ impl World {
             if self.ms < live.booting_until {
                 process.role = None;
             }
-            process.clone = live.clone.as_ref().map(|clone| {
-                let phase = if self.ms < clone.began + 1_000 {
-                    PhaseWord::Connecting
-                } else if self.ms + 1_000 < clone.ends {
-                    PhaseWord::Copying
-                } else {
-                    PhaseWord::Arming
-                };
-                sample::clone(self.hosts[clone.to].name.as_str(), phase)
-            });
+            process.clone = live
+                .clone
+                .as_ref()
+                .map(|clone| sample::clone(self.hosts[clone.to].name.as_str(), clone.phase(self.ms)));
             process.is_dismissing = self.ms < live.dismissing_until;
             process.is_swapping = live.swap.is_some();
             process
@@ -150,6 +140,13 @@ impl World {
         } else {
             return None;
         };
+        let clone = live.clone.as_ref().filter(|clone| clone.to == host);
+        let half = match clone {
+            _ if live.host == host => live.half,
+            Some(clone) => clone.half,
+            None => live.other,
+        };
+        (process.number, process.first_epoch) = (half.number, Some(half.first_epoch));
         process.is_paused = live.paused;
         process.epoch = live.epoch;
         Some(process)
@@ -158,19 +155,16 @@ impl World {
     /// What an agent sees of a VM.
     pub(super) fn seen(&mut self, host: usize, index: usize) -> Seen {
         let now = self.now();
-        let view = |at: usize| {
-            let process = self.process(&self.vms[index], at)?;
+        let vm = &self.vms[index];
+        let told = (0..self.hosts.len()).filter(|at| *at == host || self.hosts[*at].answers());
+        let views = told.filter_map(|at| {
             Some(View {
                 host: self.hosts[at].name.clone(),
-                process,
+                process: self.process(vm, at)?,
                 age: Span(0),
             })
-        };
-        let vm = &self.vms[index];
-        let others = (0..self.hosts.len()).filter(|at| *at != host && self.hosts[*at].answers());
-        let views: Vec<View> = others.filter_map(view).collect();
-        let here = view(host);
-        let is_seen = here.is_some() || !views.is_empty();
+        });
+        let views = Views::of(&self.hosts[host].name, views.collect());
         let ownership = if vm.is_record_open {
             Ownership::Open {
                 epoch: vm.epoch,
@@ -184,44 +178,44 @@ impl World {
             ..Health::default()
         };
         let live = vm.live.as_ref().filter(|live| live.host == host);
-        let healths = live.map(|live| (health(host), live.member.map(health)));
-        let mut seen = Seen {
-            here,
-            elsewhere: views.iter().find(|view| view.process.is_live()).cloned(),
-            member: views.iter().find(|view| !view.process.is_live()).cloned(),
-            ended: vm
-                .ended
-                .as_ref()
-                .filter(|_| vm.live.is_none())
-                .map(|(how, at)| Ended {
-                    how: how.clone(),
-                    at: *at,
-                    age: Span(0),
-                }),
-            ownership,
-            lost: vm.lost.clone(),
-            swaps: vm.swaps.clone(),
-            ..sample::nothing_seen()
-        };
-        let never_ran = vm.ended.as_ref().is_some_and(|(how, _)| *how == End::Never);
-        let name = vm.name.clone();
-        let agent = &mut self.hosts[host].agent;
-        if is_seen || never_ran {
-            agent.gone.remove(&name);
-        } else {
-            agent.gone.entry(name.clone()).or_insert(now.time);
+        let of_member = |at: usize| (self.hosts[at].name.clone(), health(at));
+        let healths = live.map(|live| (health(host), live.member.map(of_member)));
+        let ended = vm.ended.as_ref().filter(|_| vm.live.is_none());
+        let ended = ended.map(|(how, at)| Ended {
+            how: how.clone(),
+            at: *at,
+            age: Span(0),
+        });
+        let has_run = !matches!(vm.ended, Some((End::Never, _)));
+        let is_confirmed = vm
+            .operation
+            .as_ref()
+            .is_some_and(|operation| operation.is_confirmed);
+        let (name, swaps) = (vm.name.clone(), vm.swaps.clone());
+        let memory = self.hosts[host].agent.of(&name).0;
+        if let Some(here) = &views.here {
+            memory.on_status(now.time, &here.process);
         }
-        seen.gone_since = agent.gone.get(&name).copied();
-        seen.prepared = agent.prepared.get(&name).cloned();
-        seen.not_handed_over = agent.failures.get(&name).cloned();
-        let asked = agent.asking.get(&name);
-        let asked = asked.map(|(to, since, ..)| (*to, *since));
         if let Some((owner, member)) = healths {
-            let watch = agent.watches.entry(name).or_default();
-            watch.hear(now.time, owner, member);
-            seen.health = watch.clone();
+            memory.on_health(now.time, owner, member);
         }
-        seen.asking = asked.map(|(to, since)| (self.hosts[to].name.clone(), since));
-        seen
+        if is_confirmed {
+            memory.on_confirmed();
+        }
+        memory.looks(now.time, &views, has_run);
+        memory.seen(views, ended, swaps, ownership)
+    }
+}
+
+impl SimClone {
+    /// How far it is.
+    pub(super) fn phase(&self, ms: u64) -> PhaseWord {
+        if ms < self.began + 1_000 {
+            PhaseWord::Connecting
+        } else if ms + 1_000 < self.ends {
+            PhaseWord::Copying
+        } else {
+            PhaseWord::Arming
+        }
     }
 }

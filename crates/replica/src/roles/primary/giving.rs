@@ -103,6 +103,11 @@ impl Primary {
         call.out.push_back(Action::Tell(news));
     }
 
+    /// Is the VM being given to the backup, or has it just come here?
+    pub fn is_swapping(&self) -> bool {
+        self.giving.is_some() || self.going_live.is_some()
+    }
+
     /// What stands in the way of a snapshot; `None`: nothing.
     pub fn why_no_snapshot(&self) -> Option<&'static str> {
         if self.giving.is_some() {

@@ -38,6 +38,11 @@ impl Primary {
         refuse(call, &joined, why);
     }
 
+    /// Is a backup about to go, dismissed or replaced?
+    pub fn is_dismissing(&self) -> bool {
+        self.members.len() > 1 || self.dismissal.is_some()
+    }
+
     /// Is a clone under way, or are there two backups?
     pub(super) fn is_replacing(&self) -> bool {
         self.members.len() > 1 || self.live.apprentice().is_some()
