@@ -55,6 +55,20 @@ pub struct VmFacts {
     pub memory_bytes: u64,
     /// Do the settings say where its console is?
     pub has_console: bool,
+    /// How its guest is watched for a hang.
+    pub hang: HangFacts,
+}
+
+/// How the settings of a VM want its guest to be watched for a hang.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HangFacts {
+    /// Where the guest answers as long as it is well: a host, by name or number, and a TCP port; `None`: it
+    /// is not probed.
+    pub probe: Option<(String, u16)>,
+    /// For how long the guest may be silent before that is told.
+    pub after: messages::time::Span,
+    /// Is a guest that hangs reset? If not, it is only told.
+    pub resets: bool,
 }
 
 /// Locks what threads share. A thread that has panicked has ended the whole process, so no lock is poisoned.
