@@ -6,14 +6,16 @@
 //! just started knows as much as one that has run for a year: the site's store has what people want, and the
 //! processes what is so.
 //!
-//! Map, from below: `limits` has all bounds; `records` is what stands in the store, `known` what was read of
-//! it, `keeper` the store itself; `processes` are those of this host, and `killing` ends one of them for a
-//! test; `facts` is what agents tell each other, `sight` makes of it what the planner looks at; `happenings`
-//! is what has happened; `mind` looks, decides and acts, and gives a `scene` of what it sees; `wishes` are
-//! the changes that people make. The crate `agent` answers people and other agents with all of it.
+//! Map, from below: `limits` has all bounds; `records` is what stands in the store, with `hang_records` in
+//! it, `known` what was read of it, `keeper` the store itself; `processes` are those of this host, and
+//! `killing` ends one of them for a test; `facts` is what agents tell each other, `sight` makes of it what
+//! the planner looks at; `happenings` is what has happened; `mind` looks, decides and acts, and gives a
+//! `scene` of what it sees; `wishes` are the changes that people make. The crate `agent` answers people and
+//! other agents with all of it.
 #![forbid(unsafe_code)]
 
 pub mod facts;
+pub mod hang_records;
 pub mod happenings;
 pub mod keeper;
 mod killing;

@@ -10,6 +10,7 @@ use report::{PhaseWord, RoleWord, SuspicionWord};
 
 use crate::backoff::Backoff;
 use crate::decision::Action;
+use crate::hang::Hang;
 use crate::health::{Health, Swap, Watch};
 use crate::host::HostName;
 use crate::limits::{ORDER_PATIENCE, REFUSED_REST, STALE_REMOTE};
@@ -282,6 +283,7 @@ impl Memory {
             is_fenced: false,
             outdone: None,
             amiss: Vec::new(),
+            hang: Hang::default(),
         }
     }
 }

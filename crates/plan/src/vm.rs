@@ -8,6 +8,7 @@ use messages::time::{Span, Time};
 use messages::vm_name::VmName;
 use report::{FlagWord, GuestWord, PhaseWord, Protection, RoleWord};
 
+use crate::hang::Hang;
 use crate::health::{Swap, Watch};
 use crate::host::HostName;
 use crate::moment::Wall;
@@ -66,6 +67,8 @@ pub struct Desired {
     pub starts_cold: bool,
     /// Is it handed over by itself to a backup that is better off?
     pub swaps_for_health: bool,
+    /// Is its guest reset by itself when it hangs?
+    pub resets_hung: bool,
 }
 
 /// A clone that is under way.
@@ -268,6 +271,8 @@ pub struct Seen {
     /// What this agent has found amiss with the pair: a flag, and what its sentence names. It may be
     /// `one-path`, `unfenced`, `insecure` or `skewed`.
     pub amiss: Vec<(FlagWord, String)>,
+    /// Whether its guest hangs, and when it was reset for that.
+    pub hang: Hang,
 }
 
 /// A VM, as an agent knows it.

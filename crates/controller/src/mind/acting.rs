@@ -57,7 +57,13 @@ impl Mind {
                 let hard = *hard;
                 self.order(&name, Action::Stop { hard }, Verb::Stop { hard });
             }
-            Action::Reset => self.order(&name, Action::Reset, Verb::Reset),
+            Action::Reset => {
+                let noted = vm.seen.hang.reset.as_ref().map(|reset| reset.at);
+                // What nobody has asked for was noted.
+                handled.hang.ordered = noted.filter(|_| vm.operation.is_none());
+                self.order(&name, Action::Reset, Verb::Reset);
+            }
+            Action::NoteReset => handled.hang.note(now),
             Action::Decide => self.decide_test(now, vm),
             Action::Kill { epoch } => self.kill(now, vm, *epoch),
             Action::Pause => self.order(&name, Action::Pause, Verb::Pause),
@@ -79,6 +85,7 @@ impl Mind {
                     .happened(now.wall.0, Some(vm.as_str()), "started", sentence);
                 let handled = self.handled.entry(vm.clone()).or_default();
                 handled.memory.starts(now.time);
+                handled.hang.answers.boots(now.wall);
                 handled.ending = None;
             }
             Err(error) => self
@@ -134,8 +141,10 @@ impl Mind {
         tracing::info!("{vm}: {verb:?}");
         let handled = self.handled.entry(vm.clone()).or_default();
         handled.memory.orders(action.clone(), clock::now());
+        // An agent that dies before it has written down that a reset was done gives that order again.
+        let noted = handled.hang.ordered.map(|at| RequestId(u128::from(at.0)));
         let id = match verb {
-            Verb::Reset => self.number_of_operation(vm),
+            Verb::Reset => noted.or_else(|| self.number_of_operation(vm)),
             _ => None,
         };
         let id = id.unwrap_or_else(|| RequestId(os::entropy::random_u128()));

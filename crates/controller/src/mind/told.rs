@@ -64,6 +64,8 @@ pub enum Told {
     Reserved(VmName, HostName, Result<SocketAddr, String>),
     /// A process of this host has taken an order, or refused it with a sentence.
     Ordered(VmName, Action, Result<(), String>),
+    /// The guest of a VM was probed at this host and port, and has answered, or not for this reason.
+    Probed(VmName, (String, u16), Result<(), String>),
     /// A change of the store was made, or was not.
     Wrote(String, Result<(), String>),
 }

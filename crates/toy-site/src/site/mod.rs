@@ -468,5 +468,6 @@ fn desired(state: &State, flaw: Option<Flaw>) -> Desired {
         protected_asked: Some(Asked::default()),
         starts_cold: false,
         swaps_for_health: true,
+        resets_hung: false,
     }
 }

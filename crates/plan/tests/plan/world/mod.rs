@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use messages::time::{Span, Time};
 use messages::vm_name::VmName;
 use plan::{
-    Action, Asked, Backoff, Cause, Decision, Desired, Drain, End, Failures, HostName, Kind, Lost, Now,
-    Operation, Outcome, Power, Prepared, Protected, Site, Swap, Vm, Wall, Watch,
+    Action, Answers, Asked, Backoff, Cause, Decision, Desired, Drain, End, Failures, HostName, Kind, Lost,
+    Now, Operation, Outcome, Power, Prepared, Protected, Reset, Site, Swap, Vm, Wall, Watch,
 };
 use report::StateWord;
 
@@ -54,6 +54,7 @@ pub struct Agent {
     prepared: BTreeMap<VmName, Prepared>,
     failures: BTreeMap<VmName, Failures>,
     watches: BTreeMap<VmName, Watch>,
+    answers: BTreeMap<VmName, Answers>,
     gone: BTreeMap<VmName, Time>,
 }
 
@@ -65,6 +66,7 @@ impl Agent {
             prepared: BTreeMap::new(),
             failures: BTreeMap::new(),
             watches: BTreeMap::new(),
+            answers: BTreeMap::new(),
             gone: BTreeMap::new(),
         }
     }
@@ -128,6 +130,13 @@ pub struct SimVm {
     pub ended: Option<(End, Wall)>,
     pub is_record_open: bool,
     pub stuck: bool,
+    /// Does its guest hang, wherever it lives?
+    pub hangs: bool,
+    /// When it was reset without anybody's word, in milliseconds.
+    pub resets: Vec<u64>,
+    /// The note of the last such reset, and the one under which the process has taken an order.
+    reset: Option<Reset>,
+    reset_done: Option<Wall>,
     epoch: u64,
 }
 
@@ -178,6 +187,7 @@ impl World {
                     protected_asked: None,
                     starts_cold: true,
                     swaps_for_health: true,
+                    resets_hung: false,
                 },
                 operation: None,
                 swaps: Vec::new(),
@@ -185,6 +195,10 @@ impl World {
                 ended: Some((End::Never, Wall(0))),
                 is_record_open: false,
                 stuck: false,
+                hangs: false,
+                resets: Vec::new(),
+                reset: None,
+                reset_done: None,
                 epoch: 0,
             })
             .collect();
