@@ -4,15 +4,19 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use agent::{Program, VmFacts};
+use agent::{HangFacts, Program, VmFacts};
 use anyhow::{Context, Result, anyhow, bail};
 use link::Key;
 use membership::config::{Config, DirectoryConfig};
+use replica::Span;
 
-use crate::args::{AgentCommand, AgentRunArgs, InitArgs};
+use crate::args::{AgentCommand, AgentRunArgs, HangPolicy, InitArgs};
 use crate::host_file::{KEY_FILE, OfSite, private_directory, text, write_new};
 use crate::vm_file::VmFile;
 use crate::{joining, spec, usage, values};
+
+/// Seconds for which a guest may be silent before that is told, unless its settings say otherwise.
+const PROBE_AFTER_DEFAULT: u64 = 30;
 
 /// Does what the command says.
 pub fn run(command: &AgentCommand) -> Result<ExitCode> {
@@ -76,6 +80,18 @@ fn read_vm(toml: &str) -> Result<VmFacts, String> {
         name: values::name(&name).map_err(|error| format!("{error:#}"))?,
         memory_bytes: vm.memory,
         has_console: file.serial.is_some(),
+        hang: hang(&file).map_err(|error| format!("{error:#}"))?,
+    })
+}
+
+/// How the settings want the guest to be watched for a hang.
+fn hang(file: &VmFile) -> Result<HangFacts> {
+    let probe = file.probe.as_deref().map(values::probe).transpose()?;
+    let seconds = file.probe_after.unwrap_or(PROBE_AFTER_DEFAULT);
+    Ok(HangFacts {
+        probe,
+        after: Span::from_ms(seconds.saturating_mul(1_000)),
+        resets: file.on_hang == Some(HangPolicy::Reset),
     })
 }
 

@@ -30,6 +30,8 @@ const MEMORY_MAX: u64 = hart::ram::SIZE_MAX;
 const TIMEOUT_MS: RangeInclusive<u64> = TIMEOUT_MIN.0 / 1_000_000..=TIMEOUT_MAX.0 / 1_000_000;
 /// Least mean speeds that a backup can be asked to leave the guest, in percent.
 const MIN_SPEED: RangeInclusive<u64> = 0..=SPEED_MIN_MAX as u64;
+/// Seconds for which a guest may be silent before that is told: several probes must fail for it.
+const PROBE_AFTER: RangeInclusive<u64> = 5..=3_600;
 /// Seconds for which the demo can load its guest.
 const DEMO_SECONDS: RangeInclusive<u64> = 2..=86_400;
 /// How many times the demo can kill.
@@ -131,6 +133,35 @@ pub fn timeout_ms(text: &str) -> Result<u64> {
 /// A least mean speed in percent.
 pub fn min_speed(text: &str) -> Result<u32> {
     Ok(u32::try_from(within(text, MIN_SPEED, " %")?)?)
+}
+
+/// Where a guest answers as long as it is well, `tcp:HOST:PORT`: the host, by name or number, and the port.
+pub fn probe(text: &str) -> Result<(String, u16)> {
+    let Some(place) = text.strip_prefix("tcp:") else {
+        bail!("`{text}` is no probe; give tcp:HOST:PORT, such as tcp:10.0.0.9:6379");
+    };
+    let (host, port) = host_port(place)?;
+    if port == 0 {
+        bail!("nobody listens at port 0; give the port of a service of the guest");
+    }
+    let is_of_name = |sign: char| sign.is_ascii_alphanumeric() || "-._".contains(sign);
+    let is_host = match host.parse::<IpAddr>() {
+        Ok(address) => !address.is_unspecified() && !address.is_multicast(),
+        // What looks like a number and is none is a slip of the pen.
+        Err(_) => {
+            let is_name = host.len() <= 253 && host.chars().all(is_of_name);
+            is_name && host.chars().any(|sign| sign.is_ascii_alphabetic())
+        }
+    };
+    if !is_host {
+        bail!("`{host}` is no host's name or address; give tcp:HOST:PORT, such as tcp:10.0.0.9:6379");
+    }
+    Ok((host, port))
+}
+
+/// Seconds for which a guest may be silent before that is told.
+pub fn probe_after(text: &str) -> Result<u64> {
+    within(text, PROBE_AFTER, " s")
 }
 
 /// A pause between two figures in milliseconds.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 use toml_edit::{DocumentMut, Item};
 
-use crate::args::{PairArgs, PanicPolicy, SlowPolicy, StartArgs, VmArgs};
+use crate::args::{HangPolicy, PairArgs, PanicPolicy, SlowPolicy, StartArgs, VmArgs};
 use crate::{usage, values};
 
 /// The word that stands for no firmware; a file of that name is `./none`. So it is with QEMU's `-bios`.
@@ -45,6 +45,9 @@ pub struct VmFile {
     pub timeout_only: bool,
     pub on_slow: Option<SlowPolicy>,
     pub min_speed: Option<u32>,
+    pub probe: Option<String>,
+    pub probe_after: Option<u64>,
+    pub on_hang: Option<HangPolicy>,
 }
 
 /// What a setting of the file is written as, with an example.
@@ -58,7 +61,7 @@ enum Form {
 }
 
 /// Every setting of the file.
-const SETTINGS: [(&str, Form); 22] = [
+const SETTINGS: [(&str, Form); 25] = [
     ("name", Form::Text("shop")),
     ("kernel", Form::Text("Image")),
     ("initrd", Form::Text("initrd.img")),
@@ -81,6 +84,9 @@ const SETTINGS: [(&str, Form); 22] = [
     ("timeout_only", Form::YesNo),
     ("on_slow", Form::Text("follow")),
     ("min_speed", Form::Number(50)),
+    ("probe", Form::Text("tcp:10.0.0.9:6379")),
+    ("probe_after", Form::Number(30)),
+    ("on_hang", Form::Text("reset")),
 ];
 
 impl Form {
@@ -125,10 +131,16 @@ fn check(key: &str, value: &Value) -> Result<()> {
         "virtio" => values::virtio(&word).map(drop),
         "timeout_ms" => values::timeout_ms(&word).map(drop),
         "min_speed" => values::min_speed(&word).map(drop),
+        "probe" => values::probe(&word).map(drop),
+        "probe_after" => values::probe_after(&word).map(drop),
         "backup" => values::host_port(&word).map(drop),
         "on_panic" => match PanicPolicy::from_str(&word, false) {
             Ok(_) => Ok(()),
             Err(_) => bail!("`{word}` is unknown; use keep, stop or reset"),
+        },
+        "on_hang" => match HangPolicy::from_str(&word, false) {
+            Ok(_) => Ok(()),
+            Err(_) => bail!("`{word}` is unknown; use tell or reset"),
         },
         "on_slow" => match SlowPolicy::from_str(&word, false) {
             Ok(_) => Ok(()),
@@ -424,6 +436,32 @@ mod tests {
         assert!(refusal("timeout_ms = 50").starts_with("1: `timeout_ms`: `50` is not from 100 to"));
         assert!(refusal("on_panic = \"cry\"").ends_with("use keep, stop or reset"));
         assert!(refusal("on_slow = \"wait\"").ends_with("use drop or follow"));
+        assert!(refusal("on_hang = \"cry\"").ends_with("use tell or reset"));
+        assert!(refusal("probe_after = 4").starts_with("1: `probe_after`: `4` is not from 5 to 3"));
+        for probe in [
+            "10.0.0.9:6379",
+            "udp:10.0.0.9:53",
+            "tcp:10.0.0.9",
+            "tcp::80",
+            "tcp:a:0",
+            "tcp:a:99999",
+        ] {
+            let sentence = refusal(&format!("probe = {probe:?}"));
+            assert!(
+                sentence.starts_with("1: `probe`: ") && sentence.contains("give "),
+                "{sentence}"
+            );
+        }
+        for probe in [
+            "tcp:10.0.0.900:1",
+            "tcp:0.0.0.0:1",
+            "tcp:a/b:1",
+            "tcp:[ff02::1]:1",
+            "tcp:a b:1",
+        ] {
+            let sentence = refusal(&format!("probe = {probe:?}"));
+            assert!(sentence.contains("is no host's name or address"), "{sentence}");
+        }
         assert_eq!(
             refusal("min_speed = 101"),
             "1: `min_speed`: `101` is not from 0 to 100 %"

@@ -57,6 +57,13 @@ pub struct Status {
     /// How the process is off on its host; null before there is a guest, and in a process of an older
     /// release.
     pub health: Option<Health>,
+    /// For how long a timer interrupt of the guest has been due that the guest wants and does not take, since
+    /// its kernel has interrupts off, in milliseconds of the guest's time; 0: none waits, or it is not known.
+    #[serde(default)]
+    pub timer_late_ms: u64,
+    /// Has the guest's kernel panicked and said all that it has to say, so that it stays as it is?
+    #[serde(default)]
+    pub panic_ended: bool,
     /// Counts and measurements, as in `--events`; null before there is a guest.
     pub figures: Option<Box<Figures>>,
     /// When this was seen.
@@ -114,6 +121,8 @@ impl Status {
             is_swapping: false,
             has_snapshot: false,
             health: None,
+            timer_late_ms: 0,
+            panic_ended: false,
             figures: None,
             observed: Observed {
                 wall_ns: os::sys::clock::wall_ns(),

@@ -6,14 +6,16 @@
 //! just started knows as much as one that has run for a year: the site's store has what people want, and the
 //! processes what is so.
 //!
-//! Map, from below: `limits` has all bounds; `records` is what stands in the store, `known` what was read of
-//! it, `keeper` the store itself; `processes` are those of this host, and `killing` ends one of them for a
-//! test; `facts` is what agents tell each other, `sight` makes of it what the planner looks at; `happenings`
-//! is what has happened; `mind` looks, decides and acts, and gives a `scene` of what it sees; `wishes` are
-//! the changes that people make. The crate `agent` answers people and other agents with all of it.
+//! Map, from below: `limits` has all bounds; `records` is what stands in the store, with `hang_records` in
+//! it, `known` what was read of it, `keeper` the store itself; `processes` are those of this host, and
+//! `killing` ends one of them for a test; `facts` is what agents tell each other, `sight` makes of it what
+//! the planner looks at; `happenings` is what has happened; `mind` looks, decides and acts, and gives a
+//! `scene` of what it sees; `wishes` are the changes that people make. The crate `agent` answers people and
+//! other agents with all of it.
 #![forbid(unsafe_code)]
 
 pub mod facts;
+pub mod hang_records;
 pub mod happenings;
 pub mod keeper;
 mod killing;
@@ -55,6 +57,20 @@ pub struct VmFacts {
     pub memory_bytes: u64,
     /// Do the settings say where its console is?
     pub has_console: bool,
+    /// How its guest is watched for a hang.
+    pub hang: HangFacts,
+}
+
+/// How the settings of a VM want its guest to be watched for a hang.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HangFacts {
+    /// Where the guest answers as long as it is well: a host, by name or number, and a TCP port; `None`: it
+    /// is not probed.
+    pub probe: Option<(String, u16)>,
+    /// For how long the guest may be silent before that is told.
+    pub after: messages::time::Span,
+    /// Is a guest that hangs reset? If not, it is only told.
+    pub resets: bool,
 }
 
 /// Locks what threads share. A thread that has panicked has ended the whole process, so no lock is poisoned.

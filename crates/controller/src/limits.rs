@@ -48,3 +48,12 @@ pub const REPORT_EVENTS_MAX: usize = 256;
 pub const EVENTS_BYTES: u64 = 16 << 20;
 /// A change of a VM's sides that was noted less than so many nanoseconds ago is that of the test under way.
 pub const SWAP_NOTED_NS: u64 = 60_000_000_000;
+/// A guest is probed this often.
+pub const PROBE_EVERY: Span = Span::from_ms(2_000);
+/// A guest has this long to answer a probe.
+pub const PROBE_PATIENCE: Duration = Duration::from_secs(2);
+/// Guests that are probed at once.
+pub const PROBES_MAX: usize = 64;
+/// A guest's timer interrupt that waits for longer than this, in milliseconds of the guest's time, is not
+/// just about to be taken.
+pub const TIMER_LATE_MS: u64 = 1_000;

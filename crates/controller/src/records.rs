@@ -12,6 +12,8 @@ use plan::{Asked, Cause, End, Ended, HostName, Kind, Power, Protected, Swap, Wal
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::hang_records::{AnsweredRecord, ResetRecord};
+
 /// Fields that a newer agent has written.
 pub type Rest = serde_json::Map<String, serde_json::Value>;
 
@@ -250,6 +252,12 @@ pub struct Place {
     /// That it has no process any more; null: it has one, as far as is known.
     #[serde(default)]
     pub ended: Option<EndedRecord>,
+    /// That its guest has answered a probe since it began to boot; null: it has not, or is not probed.
+    #[serde(default)]
+    pub answered: Option<AnsweredRecord>,
+    /// When its guest was reset last since it hung; null: never.
+    #[serde(default)]
+    pub reset: Option<ResetRecord>,
     /// Fields that a newer agent has written.
     #[serde(flatten)]
     pub rest: Rest,

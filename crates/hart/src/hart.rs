@@ -5,7 +5,7 @@
 
 use crate::{
     Bus, Step, Visit, Visitor,
-    csr::{Csrs, interrupt},
+    csr::{Csrs, interrupt, status},
     pmp::Pmp,
     privilege::Privilege,
     state::{component, option_u64},
@@ -75,6 +75,15 @@ impl Hart {
     #[must_use]
     pub fn timer(&self) -> Option<u64> {
         self.csr.has_sstc().then_some(self.csr.stimecmp)
+    }
+
+    /// Does supervisor software keep its timer interrupt from being taken, although it wants that one? The
+    /// interrupt is pending at `now`, delegated and enabled in `mie`, and the hart is in supervisor mode with
+    /// interrupts off. Firmware's time and a hart that firmware has stopped are not meant.
+    #[must_use]
+    pub fn holds_off_timer(&self, bus: &dyn Bus, now: Step) -> bool {
+        let is_off = self.privilege == Privilege::Supervisor && self.csr.mstatus & status::SIE == 0;
+        is_off && self.pending(bus, now) & self.csr.mie & self.csr.mideleg & interrupt::STI != 0
     }
 
     /// Drops the LR/SC reservation, as another hart's turn or a device's write may have touched it.

@@ -14,6 +14,9 @@ use control::{Answer, Asked, Cloning, Status, Verb};
 use os::sys::clock;
 use report::{Happening, Reason, StateWord, Wish};
 
+/// Ticks of the guest's clock in a millisecond.
+const TICKS_A_MS: u64 = 10_000;
+
 /// Answers the next request; false: there is none.
 pub fn answer_next<G: Guest>(world: &mut World, node: &mut Node<Witness<G>>) -> bool {
     let handed = world
@@ -245,6 +248,8 @@ fn status<G: Guest>(world: &mut World, node: &Node<Witness<G>>) -> Answer {
     status.peer = reporter.peer().map(str::to_owned);
     status.arbiter = world.arbiter_place();
     status.health = Some(world.health(now));
+    status.timer_late_ms = node.guest().timer_late() / TICKS_A_MS;
+    status.panic_ended = node.guest().stands_in_panic();
     status.figures = Some(Box::new(figures));
     Answer::Status {
         status: Box::new(status),

@@ -164,6 +164,10 @@ impl<G: Guest> Guest for Witness<G> {
         self.guest.mtime()
     }
 
+    fn timer_late(&self) -> u64 {
+        self.guest.timer_late()
+    }
+
     fn digest(&mut self) -> Digest {
         self.guest.digest()
     }

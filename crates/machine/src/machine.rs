@@ -20,7 +20,7 @@
 mod build;
 mod memory;
 
-use hart::{Cut, Engine, Hart, Ram, Reason, Step, Visit, Visitor, state::component};
+use hart::{Bus, Cut, Engine, Hart, Ram, Reason, Step, Visit, Visitor, state::component};
 
 use crate::{
     Config, Control, Digest, DiskRequest, Effect, Input, Part, PowerState,
@@ -193,6 +193,21 @@ impl Machine {
     #[must_use]
     pub fn mtime(&self) -> u64 {
         self.board.shared.clock.at(self.now)
+    }
+
+    /// For how long the oldest timer interrupt has been due that its hart holds off
+    /// ([`Hart::holds_off_timer`]), in ticks of 100 ns of the guest's time; 0: none is held off. Without Sstc
+    /// firmware has made the interrupt of its own timer's. The question changes nothing, and its answer is no
+    /// state.
+    #[must_use]
+    pub fn timer_late(&self) -> u64 {
+        let time = self.board.time(self.now);
+        let late = self.harts.iter().filter_map(|hart| {
+            let is_held = hart.holds_off_timer(&self.board, self.now);
+            let due = hart.timer().unwrap_or_else(|| self.board.aclint.timer(hart.id));
+            is_held.then(|| time.saturating_sub(due))
+        });
+        late.max().unwrap_or(0)
     }
 
     /// What the machine is made of.

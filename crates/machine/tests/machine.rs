@@ -12,8 +12,8 @@ use machine::{
 use rig::{
     Random,
     guest::{
-        Host, RATE, config, counting, engine, finish_with, first_time, interrupted, machine, rounds_of_time,
-        sleeper_far_ahead, zealous, zeroed_data,
+        Host, RATE, config, counting, engine, finish_with, first_time, interrupted, kernel, machine,
+        rounds_of_time, sleeper_far_ahead, zealous, zeroed_data,
     },
 };
 
@@ -156,6 +156,43 @@ fn timer_interrupts_come_at_the_step_that_the_clock_says() {
     }
     assert_eq!(diff(&mut one, &mut other, 9), []);
     assert!(seen.len() > 90, "{}", seen.len());
+}
+
+#[test]
+fn a_timer_is_late_that_a_kernel_with_interrupts_off_wants_and_does_not_take() {
+    let at_steps = |program: Vec<u8>, steps: u64| {
+        let mut machine = machine(1, program);
+        machine.inject(Input::Clock { mtime: 0, rate: RATE });
+        Host::new().run(&mut machine, Step(steps));
+        (machine.timer_late(), machine.mtime())
+    };
+    const TIMER: i32 = 0x20;
+    for sstc in [true, false] {
+        assert_eq!(
+            at_steps(kernel(false, TIMER, sstc), 5_000).0,
+            0,
+            "it is not due yet"
+        );
+        let (late, mtime) = at_steps(kernel(false, TIMER, sstc), 60_000);
+        assert_eq!(late, mtime - 1_000);
+        assert_eq!(
+            at_steps(kernel(false, 0, sstc), 60_000).0,
+            0,
+            "the kernel has stopped its timer"
+        );
+    }
+    let mut well = machine(1, kernel(true, TIMER, true));
+    well.inject(Input::Clock { mtime: 0, rate: RATE });
+    let mut host = Host::new();
+    for step in 1..60_000 {
+        host.run(&mut well, Step(step));
+        assert!(well.timer_late() <= 1, "it takes each of them");
+    }
+    assert_eq!(
+        at_steps(interrupted(1000, |_| {}), 60_000).0,
+        0,
+        "firmware's timer is firmware's"
+    );
 }
 
 #[test]

@@ -40,8 +40,10 @@ pub enum Action {
         /// Is the plug pulled, instead of asking the guest?
         hard: bool,
     },
-    /// Tell the process to press the guest's reset button, under the operation's number.
+    /// Tell the process to press the guest's reset button, under the number of the operation, or of the note.
     Reset,
+    /// Write down that the guest is reset since it hangs (`Hang::reset`), which a later look orders.
+    NoteReset,
     /// Write down that the test of the VM's protection is not cancelled any more.
     Decide,
     /// Kill the process of this host that is a half of the VM, as if the host had died.

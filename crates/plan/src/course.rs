@@ -18,6 +18,7 @@ use crate::limits::{ORDER_PATIENCE, REFUSED_REST, REFUSED_REST_MAX, TRIES_MAX};
 use crate::operation::{Kind, Outcome};
 use crate::swap;
 use crate::vm::{Asked, Desired, Given, Power, Process, Protected};
+use crate::watchdog;
 use crate::why::{Why, told};
 
 /// Decides on a VM whose live process is this one.
@@ -164,7 +165,12 @@ fn next(look: &Look<'_>, process: &Process) -> Decision {
     if let Some(decision) = power(look, process) {
         return decision;
     }
-    let decision = protection(look, process);
+    let mut decision = protection(look, process);
+    if matches!(decision.action, Action::Nothing | Action::Wait { .. })
+        && let Some(action) = watchdog::reset(look, process)
+    {
+        decision.action = action;
+    }
     match refused_wish(look, process) {
         // What cannot be done for the guest keeps nobody from what can be done for the VM.
         Some(why) if decision.action == Action::Nothing => Decision {

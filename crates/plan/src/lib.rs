@@ -4,10 +4,11 @@
 //!
 //! Map, from below: `limits` has all bounds, `moment` the times that people see, `host` what is known of a
 //! host, `why` every reason and `sentences` its words, `backoff` what is remembered of failures, `placement`
-//! which host suits a VM, `health` when a VM is better off elsewhere, `operation` what somebody has begun,
-//! `vm` what is wanted and seen of a VM. `action` and `decision` are what comes out, and `memory` is what an
-//! agent remembers from one look to the next; `obtain`, `swap`, `draining`, `start`, `killing` and `course`
-//! are the rules, `planner` is their head, `face` what is shown.
+//! which host suits a VM, `health` when a VM is better off elsewhere, `hang` whether its guest hangs,
+//! `operation` what somebody has begun, `vm` what is wanted and seen of a VM. `action` and `decision` are
+//! what comes out, and `memory` is what an agent remembers from one look to the next; `obtain`, `swap`,
+//! `draining`, `start`, `killing`, `watchdog` and `course` are the rules, `planner` is their head, `face`
+//! what is shown.
 //!
 //! Nothing here reads a clock or a file, waits, or draws a random number: what goes in decides what comes
 //! out.
@@ -19,6 +20,7 @@ mod course;
 mod decision;
 mod draining;
 mod face;
+mod hang;
 mod health;
 mod host;
 mod killing;
@@ -33,6 +35,7 @@ mod sentences;
 mod start;
 mod swap;
 mod vm;
+mod watchdog;
 mod why;
 
 pub use action::Action;
@@ -40,6 +43,7 @@ pub use backoff::Backoff;
 pub use decision::{Decision, Site};
 pub use draining::next_to_go;
 pub use face::{Face, Sighting, face, placement_of};
+pub use hang::{Answers, Hang, Reset, Sign, Silence};
 pub use health::{Cause, Health, Swap, Watch, damped};
 pub use host::{Drain, Held, Host, HostName, Protocols, Storage};
 pub use memory::{Memory, Views};

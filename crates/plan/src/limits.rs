@@ -70,5 +70,10 @@ pub const SWAP_EVERY: Span = Span::from_ms(600_000);
 /// No VM is handed back in this time, unless somebody asks for it, to a host that failed.
 pub const NO_WAY_BACK: Span = Span::from_ms(3_600_000);
 
+/// A guest that hangs is reset at most once in this time, unless somebody asks for it.
+pub const RESET_EVERY: Span = Span::from_ms(600_000);
+/// An order to reset a guest that hangs is given no later than this after it was noted.
+pub const RESET_NOTE_FRESH: Span = Span::from_ms(60_000);
+
 /// A delay of outputs above this, 99th of a hundred, is said to be slow.
 pub const SLOW_OUTPUTS: Span = Span::from_ms(20);

@@ -10,6 +10,7 @@ use report::{PhaseWord, RoleWord, SuspicionWord};
 
 use crate::action::Action;
 use crate::backoff::Backoff;
+use crate::hang::Hang;
 use crate::health::{Health, Swap, Watch};
 use crate::host::HostName;
 use crate::limits::{STALE_REMOTE, TRIES_MAX};
@@ -312,6 +313,7 @@ impl Memory {
             is_fenced: false,
             outdone: None,
             amiss: Vec::new(),
+            hang: Hang::default(),
         }
     }
 }

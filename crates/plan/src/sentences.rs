@@ -160,6 +160,7 @@ impl Why {
             Why::Panicked { line } => {
                 format!("the guest's kernel has panicked: {line}; look at its console, or reset the VM")
             }
+            Why::GuestSilent { vm, why, age } => silent_guest(vm.as_str(), why, *age),
             Why::DiskAway { disk, age } => format!(
                 "{disk} has not answered for {}, and the guest's requests wait; look at its storage",
                 lasted(*age)
@@ -203,6 +204,14 @@ fn silent(age: Option<Span>) -> String {
         Some(age) => format!("has not answered for {}", lasted(age)),
         None => "has never answered".into(),
     }
+}
+
+fn silent_guest(vm: &str, why: &str, age: Span) -> String {
+    format!(
+        "the guest has been silent for {}: {why}; both halves compute the same, so no failover cures it: \
+         look at its console, or `lockstep reset {vm}` boots it anew",
+        lasted(age)
+    )
 }
 
 fn amount(done: u64, total: u64, rate: Option<u64>) -> String {
@@ -313,6 +322,7 @@ fn flagged(flag: FlagWord, what: &str) -> String {
         }
         FlagWord::DiskTrouble => format!("{what} is ill, and the guest's requests wait; look at its storage"),
         FlagWord::Panicked => format!("the guest's kernel has panicked: {what}"),
+        FlagWord::GuestSilent => format!("the guest is silent: {what}"),
         FlagWord::Paused => "the guest stands, as its operator wants; `lockstep resume` has it run on".into(),
         FlagWord::ArbiterAway => format!("the arbiter {what} does not answer; see that it runs"),
     }

@@ -9,6 +9,7 @@ use messages::vm_name::VmName;
 use report::{FlagWord, GuestWord, PhaseWord, Protection, RoleWord};
 
 use crate::action::Action;
+use crate::hang::Hang;
 use crate::health::{Swap, Watch};
 use crate::host::HostName;
 use crate::limits::FAILURES_FORGOTTEN;
@@ -68,6 +69,8 @@ pub struct Desired {
     pub starts_cold: bool,
     /// Is it handed over by itself to a backup that is better off?
     pub swaps_for_health: bool,
+    /// Is its guest reset by itself when it hangs?
+    pub resets_hung: bool,
 }
 
 /// A clone that is under way.
@@ -320,6 +323,8 @@ pub struct Seen {
     /// What this agent has found amiss with the pair: a flag, and what its sentence names. It may be
     /// `one-path`, `unfenced`, `insecure` or `skewed`.
     pub amiss: Vec<(FlagWord, String)>,
+    /// Whether its guest hangs, and when it was reset for that.
+    pub hang: Hang,
 }
 
 /// A VM, as an agent knows it.

@@ -300,6 +300,15 @@ pub enum Why {
         /// What it wrote.
         line: String,
     },
+    /// The guest hangs, as its agent has found.
+    GuestSilent {
+        /// The VM.
+        vm: VmName,
+        /// What tells that, as a clause.
+        why: String,
+        /// For how long.
+        age: Span,
+    },
     /// A disk does not answer.
     DiskAway {
         /// Name of the disk.
@@ -430,6 +439,7 @@ impl Why {
             Why::Policy { .. } => "policy",
             Why::Off { .. } => "off",
             Why::Panicked { .. } => "panicked",
+            Why::GuestSilent { .. } => "guest-silent",
             Why::DiskAway { .. } => "disk-away",
             Why::ClaimOpen { .. } => "claim-open",
             Why::Lost { .. } => "lost",

@@ -128,6 +128,8 @@ pub enum FlagWord {
     Insecure,
     /// The two halves are of different builds.
     Skewed,
+    /// The guest hangs: it does not answer, or takes no interrupts.
+    GuestSilent,
 }
 
 impl FlagWord {
@@ -147,6 +149,7 @@ impl FlagWord {
             FlagWord::Unfenced => "unfenced",
             FlagWord::Insecure => "insecure",
             FlagWord::Skewed => "skewed",
+            FlagWord::GuestSilent => "guest-silent",
         }
     }
 }

@@ -274,6 +274,10 @@ impl<G: Subject> Guest for Watched<G> {
         self.inner.mtime()
     }
 
+    fn timer_late(&self) -> u64 {
+        self.inner.timer_late()
+    }
+
     fn digest(&mut self) -> Digest {
         self.inner.digest()
     }

@@ -32,7 +32,7 @@ const BUDGETS: &[(&str, usize)] = &[
     ("image", 3_000),
     ("link", 4_000),
     ("os", 2_500),
-    ("plan", 3_200),
+    ("plan", 3_350),
     ("ports", 1_500),
     ("profile", 1_000),
     ("rehearsal", 3_500),

@@ -99,6 +99,16 @@ pub enum PanicPolicy {
     Reset,
 }
 
+/// What the agent of a site does about a guest that hangs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HangPolicy {
+    /// Say so and leave the guest as it is
+    Tell,
+    /// Press the guest's reset button, at most once in ten minutes
+    Reset,
+}
+
 /// What becomes of a backup that is too slow.
 #[derive(Args)]
 #[command(next_help_heading = PAIR)]

@@ -25,7 +25,7 @@ pub use agent::{AgentCommand, AgentRunArgs, DoctorArgs, InitArgs, JoinArgs, Plac
 pub use gateway::GatewayArgs;
 pub use image::ImageCommand;
 pub use log::LogCommand;
-pub use machine::{Engine, EngineArgs, PanicPolicy, SlowArgs, SlowPolicy, VmArgs};
+pub use machine::{Engine, EngineArgs, HangPolicy, PanicPolicy, SlowArgs, SlowPolicy, VmArgs};
 pub use process::{EventsArgs, OriginArgs, ProfileArgs, SandboxArgs};
 pub use settings::{EditArgs, SetArgs};
 pub use site::{

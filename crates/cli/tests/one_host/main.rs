@@ -2,6 +2,7 @@
 //! in the commands that rest on it.
 
 mod changing;
+mod hanging;
 #[path = "../site/mod.rs"]
 mod site;
 #[path = "../terminal/mod.rs"]

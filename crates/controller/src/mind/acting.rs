@@ -59,7 +59,13 @@ impl Mind {
                 let hard = *hard;
                 self.order(&name, Action::Stop { hard }, Verb::Stop { hard });
             }
-            Action::Reset => self.order(&name, Action::Reset, Verb::Reset),
+            Action::Reset => {
+                let noted = vm.seen.hang.reset.as_ref().map(|reset| reset.at);
+                // What nobody has asked for was noted.
+                handled.hang.ordered = noted.filter(|_| vm.operation.is_none());
+                self.order(&name, Action::Reset, Verb::Reset);
+            }
+            Action::NoteReset => handled.hang.note(now),
             Action::Decide => self.decide_test(now, vm),
             Action::Kill { epoch } => self.kill(now, vm, *epoch),
             Action::Pause => self.order(&name, Action::Pause, Verb::Pause),
@@ -81,6 +87,7 @@ impl Mind {
                     .happened(now.wall.0, Some(vm.as_str()), "started", sentence);
                 let handled = self.handled.entry(vm.clone()).or_default();
                 handled.memory.starts(now.time);
+                handled.hang.answers.boots(now.wall);
                 handled.ending = None;
             }
             Err(error) => self
@@ -137,10 +144,13 @@ impl Mind {
         tracing::info!("{vm}: {verb:?}");
         let handled = self.handled.entry(vm.clone()).or_default();
         handled.memory.orders(action.clone(), clock::now());
+        // An agent that dies before it has written down that a reset was done gives that order again.
         let is_reset = verb == Verb::Reset;
+        let noted = handled.hang.ordered.filter(|_| is_reset);
         let operation = is_reset.then(|| self.number_of(vm, |kind| *kind == KindRecord::Reset));
-        let operation = operation.flatten();
-        let id = operation.as_ref().and_then(|number| number.parse().ok());
+        let operation = operation.flatten().filter(|_| noted.is_none());
+        let asked = || operation.as_ref()?.parse().ok();
+        let id = noted.map(|at| RequestId(u128::from(at.0))).or_else(asked);
         let id = id.unwrap_or_else(|| RequestId(os::entropy::random_u128()));
         let (sockets, tell, vm) = (self.sockets.clone(), self.tell.clone(), vm.clone());
         let thread = std::thread::Builder::new().name("order".into()).spawn(move || {

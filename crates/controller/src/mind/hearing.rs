@@ -37,6 +37,11 @@ impl Mind {
                 self.hear_order(&vm, &action, operation.as_deref(), answer);
                 return true;
             }
+            Told::Probed(vm, target, said) => {
+                if let Some(handled) = self.handled.get_mut(&vm) {
+                    handled.hang.on_probe(now(), &target, said);
+                }
+            }
             Told::Wrote(key, result) => {
                 // What was written is seen soon: until then it would be written again.
                 if let Err(why) = result {
@@ -107,7 +112,7 @@ impl Mind {
     }
 
     /// What the processes here say, which is this host's own report too.
-    fn hear_statuses(&mut self, at: Time, statuses: Vec<Status>) {
+    fn hear_statuses(&mut self, at: Time, mut statuses: Vec<Status>) {
         for status in &statuses {
             if let Ok(vm) = VmName::new(&status.name)
                 && let Some(handled) = self.handled.get_mut(&vm)
@@ -115,6 +120,9 @@ impl Mind {
                 let process = sight::process(&self.known, &self.heard, &self.me, status);
                 handled.memory.on_status(at, &process);
             }
+        }
+        for status in &mut statuses {
+            self.flag_silence(clock::now(), status);
         }
         let processes = statuses.into_iter().map(|status| ProcessReport {
             age_ms: status.observed.age_ms,
@@ -188,9 +196,22 @@ impl Mind {
         }
         let is_reset = *action == Action::Reset && answer.is_ok();
         let handled = self.handled.entry(vm.clone()).or_default();
+        let is_automatic = *action == Action::Reset && handled.hang.ordered.is_some();
+        if is_automatic {
+            handled.hang.on_order(is_reset);
+        }
         let answer = answer.as_ref().copied().map_err(String::as_str);
         handled.memory.on_answer(clock::now(), action, answer);
-        if let Some(operation) = operation.filter(|_| is_reset) {
+        if is_reset && is_automatic {
+            // No operation shows that it is done.
+            handled.memory.on_confirmed();
+            let sentence = format!(
+                "{vm} was reset without anybody's word, since its guest hung and its settings want that \
+                 (`on_hang`); it is not reset so again within ten minutes"
+            );
+            self.happenings
+                .happened(now().wall.0, Some(vm.as_str()), "guest-reset", sentence);
+        } else if let Some(operation) = operation.filter(|_| is_reset) {
             self.confirm(vm, operation);
         }
     }
@@ -234,6 +255,7 @@ impl Mind {
                 let handled = self.handled.entry(vm).or_default();
                 handled.memory.on_not_handed_over(clock::now(), why);
             }
+            Happening::Reset { .. } => self.handled.entry(vm).or_default().hang.answers.boots(at.wall),
             Happening::Halt(ending) => self.handled.entry(vm).or_default().ending = Some(ending.clone()),
             _ => return false,
         }

@@ -53,7 +53,9 @@ impl Mind {
         for (vm, decision) in vms.iter().zip(&decisions) {
             self.record(now, vm, decision);
             self.act(now, vm, decision);
+            self.tell_silence(now, vm);
         }
+        self.probe_guests(now);
         self.show(now, hosts, vms, decisions, faces);
     }
 
@@ -261,11 +263,18 @@ impl Mind {
             handled.memory.on_confirmed();
         }
         handled.memory.looks(now.time, &views, place.is_some());
+        let here = views.here.as_ref().filter(|view| view.process.is_live());
+        let here = here.and_then(|view| {
+            let live = live.as_ref().filter(|(host, _)| *host == self.me);
+            live.map(|(_, status)| (status, view.age))
+        });
+        let hang = handled.hang.look(now, here, &facts.hang, place);
         let mut seen = seen(now, handled, &known, views, self.owners.get(name));
+        seen.hang = hang;
         seen.amiss.extend(skewed);
         Some(Vm {
             need: need(name, &facts, home(&spec, place, &self.me)),
-            desired: desired(&spec, self.config.restart.cold),
+            desired: desired(&spec, &facts, self.config.restart.cold),
             seen,
             operation,
         })
@@ -286,7 +295,7 @@ fn skewed(
     (one != other).then(|| (FlagWord::Skewed, format!("{} and {}", told(one), told(other))))
 }
 
-fn desired(spec: &Spec, starts_cold: bool) -> Desired {
+fn desired(spec: &Spec, facts: &VmFacts, starts_cold: bool) -> Desired {
     Desired {
         power: spec.power(),
         power_asked: (&spec.power_asked).into(),
@@ -294,6 +303,7 @@ fn desired(spec: &Spec, starts_cold: bool) -> Desired {
         protected_asked: spec.protection_asked.as_ref().map(Into::into),
         starts_cold,
         swaps_for_health: true,
+        resets_hung: facts.hang.resets,
     }
 }
 
@@ -375,11 +385,8 @@ mod tests {
         };
         let place = Place {
             owner: "a".into(),
-            member: None,
             epoch: 3,
-            swaps: Vec::new(),
-            ended: None,
-            rest: serde_json::Map::new(),
+            ..Place::default()
         };
         assert_eq!(named_by_site(open(3, "debian"), Some(&place)), open(3, "a"));
         // Nobody has written down where the VM went then.

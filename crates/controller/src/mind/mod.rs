@@ -4,12 +4,15 @@
 //! It never waits: what takes time is an errand on a thread or a task of its own, and comes back as something
 //! told (`told`). `hearing` takes in what is told, `looking` makes of it what the planner looks at, `acting`
 //! carries out what was decided, `testing` what is decided of a test, `recording` writes down what the next
-//! controller must know, `telling` tells of it, and `ownership` asks the arbiter.
+//! controller must know, `telling` tells of it, and `ownership` asks the arbiter. `hanging` remembers what is
+//! told of guests that may hang, and `probing` asks them.
 
 mod acting;
+mod hanging;
 mod hearing;
 mod looking;
 mod ownership;
+mod probing;
 mod recording;
 mod telling;
 mod testing;
@@ -64,6 +67,8 @@ struct Handled {
     killing: Option<Time>,
     /// Number of the operation that was seen last.
     operation: Option<String>,
+    /// Whether its guest hangs.
+    hang: hanging::Hanging,
 }
 
 /// What the mind thinks with.

@@ -198,6 +198,7 @@ fn place(
         place.member = process.member().map(|member| member.as_str().to_owned());
         place.epoch = process.epoch;
         place.ended = None;
+        handled.hang.record(me.as_str(), &mut place);
         return Some(place);
     }
     let mut place = before?;

@@ -65,6 +65,8 @@ pub enum Told {
     /// A process of this host has taken an order, or refused it with a sentence. The order was given for the
     /// operation of this number; `None`: for none.
     Ordered(VmName, (Action, Option<String>), Result<(), String>),
+    /// The guest of a VM was probed at this host and port, and has answered, or not for this reason.
+    Probed(VmName, (String, u16), Result<(), String>),
     /// A change of the store was made, or was not.
     Wrote(String, Result<(), String>),
 }

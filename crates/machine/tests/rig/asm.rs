@@ -18,7 +18,15 @@ pub const A4: u32 = 14;
 pub const A5: u32 = 15;
 
 pub const MSTATUS: u32 = 0x300;
+pub const MIDELEG: u32 = 0x303;
 pub const MIE: u32 = 0x304;
+pub const MCOUNTEREN: u32 = 0x306;
+pub const MEPC: u32 = 0x341;
+pub const MIP: u32 = 0x344;
+pub const PMPCFG0: u32 = 0x3a0;
+pub const PMPADDR0: u32 = 0x3b0;
+pub const SSTATUS: u32 = 0x100;
+pub const STVEC: u32 = 0x105;
 pub const MTVEC: u32 = 0x305;
 pub const MCAUSE: u32 = 0x342;
 pub const TIME: u32 = 0xc01;
@@ -153,6 +161,10 @@ impl Asm {
 
     pub fn mret(&mut self) {
         self.words.push(0x3020_0073);
+    }
+
+    pub fn sret(&mut self) {
+        self.words.push(0x1020_0073);
     }
 
     /// `auipc rd, 0` and the distance to the label.

@@ -278,6 +278,54 @@ pub fn interrupted(last: u32, then: impl FnOnce(&mut Asm)) -> Vec<u8> {
     asm.finish()
 }
 
+/// A kernel in supervisor mode, whose timer is due when `mtime` is 1,000. It spins with interrupts on if
+/// `is_on`, and then its handler sets the timer 1,000 ticks ahead. `wants` is its `mie`. Without Sstc its
+/// firmware has a timer of its own for that, and has passed its interrupt on.
+pub fn kernel(is_on: bool, wants: i32, sstc: bool) -> Vec<u8> {
+    let mut asm = Asm::default();
+    asm.addi(T0, ZERO, -1);
+    asm.csrw(PMPADDR0, T0);
+    asm.addi(T0, ZERO, 0x1f);
+    asm.csrw(PMPCFG0, T0);
+    asm.addi(T0, ZERO, 2);
+    asm.csrw(MCOUNTEREN, T0);
+    asm.addi(T0, ZERO, 0x20);
+    asm.csrw(MIDELEG, T0);
+    asm.addi(T0, ZERO, wants);
+    asm.csrw(MIE, T0);
+    asm.addi(T1, ZERO, 1000);
+    if sstc {
+        asm.bit(T0, 63);
+        asm.csrw(MENVCFG, T0);
+        asm.csrw(STIMECMP, T1);
+    } else {
+        asm.li(S1, 0x200_4000);
+        asm.sd(T1, S1, 0);
+        asm.addi(T0, ZERO, 0x20);
+        asm.csrs(MIP, T0);
+    }
+    asm.la(T0, "kernel");
+    asm.csrw(MEPC, T0);
+    asm.bit(T0, 11);
+    asm.csrw(MSTATUS, T0);
+    asm.mret();
+    asm.label("kernel");
+    asm.la(T0, "handler");
+    asm.csrw(STVEC, T0);
+    if is_on {
+        asm.addi(T0, ZERO, 2);
+        asm.csrs(SSTATUS, T0);
+    }
+    asm.label("spin");
+    asm.j("spin");
+    asm.label("handler");
+    asm.csrr(T1, TIME);
+    asm.addi(T1, T1, 1000);
+    asm.csrw(STIMECMP, T1);
+    asm.sret();
+    asm.finish()
+}
+
 /// Sets `mtime` to 100 ticks before it wraps, takes the interrupt of `stimecmp` 40 ticks before the wrap,
 /// waits for the wrap, takes that of `mtimecmp` 40 ticks after it, and begins again. In shared memory it
 /// counts the rounds and keeps what `time` was at both interrupts, and how often it had spun.

@@ -18,7 +18,7 @@ const CALM: u64 = 600;
 const PATIENCE: u32 = 22;
 
 /// Runs a world whose hosts have room for every VM.
-fn run_with_room(seed: u64, course: impl FnOnce(&mut World)) {
+pub fn run_with_room(seed: u64, course: impl FnOnce(&mut World)) {
     run(seed, |world| {
         for host in &mut world.hosts {
             host.memory_bytes = 24 << 30;
@@ -38,7 +38,7 @@ fn run(seed: u64, course: impl FnOnce(&mut World)) {
     }
 }
 
-fn looks(world: &mut World, count: u64) {
+pub fn looks(world: &mut World, count: u64) {
     for _ in 0..count {
         world.look();
     }

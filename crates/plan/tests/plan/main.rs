@@ -3,6 +3,7 @@
 
 mod closed_loop;
 mod faces;
+mod hang;
 mod memory;
 mod placement;
 mod properties;

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use messages::time::{Span, Time};
 use plan::{
     Action, Backoff, Cause, Decision, Drain, End, Ended, Failures, Given, Health, Held, Host, HostName, Kind,
-    Need, Operation, Ownership, Power, Prepared, Process, Protected, Site, Swap, View, Vm, Watch, Why, face,
-    judge, placement_of, plan,
+    Need, Operation, Ownership, Power, Prepared, Process, Protected, Reset, Sign, Silence, Site, Swap, View,
+    Vm, Watch, Why, face, judge, placement_of, plan,
 };
 use proptest::prelude::*;
 use report::{FlagWord, GuestWord, PhaseWord, Reason, RoleWord, StateWord};
@@ -176,6 +176,21 @@ fn some_operation(tape: &mut Tape<'_>) -> Option<Operation> {
     })
 }
 
+fn some_hang(tape: &mut Tape<'_>, vm: &mut Vm) {
+    vm.desired.resets_hung = tape.rarely(2);
+    vm.seen.hang.silence = tape.rarely(2).then(|| Silence {
+        sign: Sign::Probe,
+        since: at(tape.ms(1_000)).time,
+        why: "10.0.0.9:6379 refuses connections".into(),
+    });
+    let longest = if tape.rarely(2) { 1_000 } else { 80 };
+    vm.seen.hang.reset = tape.rarely(2).then(|| Reset {
+        at: at(1_000 - tape.ms(longest)).wall,
+        by: name(NAMES[tape.below(8) / 6]),
+        is_done: tape.rarely(2),
+    });
+}
+
 fn some_vm(tape: &mut Tape<'_>, which: &str) -> Vm {
     let mut it = vm(which, "a", process(RoleWord::Solo, None));
     it.need.owner = tape.host();
@@ -273,17 +288,18 @@ fn some_vm(tape: &mut Tape<'_>, which: &str) -> Vm {
         });
     }
     it.operation = some_operation(tape);
+    some_hang(tape, &mut it);
     it
 }
 
 /// A site with some VMs, as the agent on `a` knows them.
-struct Known {
-    hosts: Vec<Host>,
-    vms: Vec<Vm>,
+pub struct Known {
+    pub hosts: Vec<Host>,
+    pub vms: Vec<Vm>,
     backoff: Backoff,
 }
 
-fn known(bytes: &[u8]) -> Known {
+pub fn known(bytes: &[u8]) -> Known {
     let mut tape = Tape(bytes.iter());
     let mut vms = vec![some_vm(&mut tape, "shop")];
     if tape.rarely(2) {
@@ -311,7 +327,7 @@ fn known(bytes: &[u8]) -> Known {
     Known { hosts, vms, backoff }
 }
 
-fn decide(known: &Known, hosts: &[Host]) -> Vec<Decision> {
+pub fn decide(known: &Known, hosts: &[Host]) -> Vec<Decision> {
     let me = name("a");
     plan(at(1_000), &site(&me, hosts), &known.vms, &known.backoff)
 }
@@ -554,6 +570,7 @@ fn the_worlds_are_such_that_every_order_is_given() {
         "Dismiss",
         "Stop",
         "Reset",
+        "NoteReset",
         "Pause",
         "Resume",
         "Wait",

@@ -189,6 +189,11 @@ fn of_the_whole() -> Vec<Why> {
         Why::Panicked {
             line: "Kernel panic - not syncing: VFS".into(),
         },
+        Why::GuestSilent {
+            vm: vm(),
+            why: "10.0.0.9:6379 refuses connections".into(),
+            age: Span::from_ms(34_000),
+        },
         Why::DiskAway {
             disk: "vda".into(),
             age: Span::from_ms(7_000),
@@ -294,7 +299,7 @@ fn every_reason_stands_on_the_page_with_a_sentence_of_its_own() {
         assert!(codes.contains(code), "{code}");
     }
     let others = codes.len() - designed.len();
-    assert_eq!(others, 4 + flags().len(), "{codes:?}");
+    assert_eq!(others, 5 + flags().len(), "{codes:?}");
     let sentences: BTreeSet<String> = all.iter().map(Why::sentence).collect();
     assert_eq!(sentences.len(), all.len(), "two reasons in the same words");
     for sentence in sentences {

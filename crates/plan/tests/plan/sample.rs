@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use messages::time::{Span, Time};
 use messages::vm_name::VmName;
 use plan::{
-    Asked, Cloning, Desired, Host, HostName, Need, Now, Ownership, Power, Process, Protected, Protocols,
-    Seen, Site, Storage, View, Vm, Wall, Watch,
+    Asked, Cloning, Desired, Hang, Host, HostName, Need, Now, Ownership, Power, Process, Protected,
+    Protocols, Seen, Site, Storage, View, Vm, Wall, Watch,
 };
 use report::{GuestWord, PhaseWord, Protection, Reason, RoleWord, StateWord};
 
@@ -190,6 +190,7 @@ pub fn nothing_seen() -> Seen {
         is_fenced: false,
         outdone: None,
         amiss: Vec::new(),
+        hang: Hang::default(),
     }
 }
 
@@ -204,6 +205,7 @@ pub fn vm(vm: &str, owner: &str, process: Process) -> Vm {
             protected_asked: Some(ada(0)),
             starts_cold: false,
             swaps_for_health: true,
+            resets_hung: false,
         },
         seen: Seen {
             here: Some(view(owner, process)),

@@ -28,6 +28,10 @@ impl Guest for Machine {
         Machine::mtime(self)
     }
 
+    fn timer_late(&self) -> u64 {
+        Machine::timer_late(self)
+    }
+
     fn digest(&mut self) -> Digest {
         halves(self.parts())
     }

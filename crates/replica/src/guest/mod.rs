@@ -34,6 +34,8 @@ pub trait Guest {
     fn now(&self) -> Step;
     /// `mtime` at the present step, in ticks of 100 ns.
     fn mtime(&self) -> u64;
+    /// For how long a timer interrupt has been due that the guest holds off, in ticks of 100 ns of its time.
+    fn timer_late(&self) -> u64;
     /// The digest at the present step. One that has begun goes on.
     fn digest(&mut self) -> Digest;
     /// How many pages of memory a digest would hash now, at most.

@@ -476,5 +476,6 @@ fn desired(state: &State, flaw: Option<Flaw>) -> Desired {
         protected_asked: Some(Asked::default()),
         starts_cold: false,
         swaps_for_health: true,
+        resets_hung: false,
     }
 }

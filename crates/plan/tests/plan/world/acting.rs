@@ -1,7 +1,7 @@
 //! What agents decide is carried out; a process refuses what a real one would, and then the test has failed.
 
 use messages::time::Span;
-use plan::{Action, Decision, End, HostName, Kind};
+use plan::{Action, Decision, End, HostName, Kind, Reset};
 
 use super::{Live, SimClone, World};
 use crate::sample;
@@ -121,9 +121,24 @@ impl World {
             Action::Reset => {
                 self.must_be_live(host, index);
                 assert!(!self.vms[index].live.as_ref().unwrap().paused, "`paused`");
+                if self.vms[index].operation.is_none() {
+                    return self.reset_hung(host, index);
+                }
+                self.vms[index].hangs = false;
                 // An agent that dies before it has noted the answer gives the order again.
                 if self.dice.percent(50) {
                     self.vms[index].operation.as_mut().unwrap().is_confirmed = true;
+                }
+            }
+            Action::NoteReset => {
+                self.must_be_live(host, index);
+                // An agent that dies before that is written notes it again.
+                if self.dice.percent(80) {
+                    self.vms[index].reset = Some(Reset {
+                        at: now.wall,
+                        by: self.hosts[host].name.clone(),
+                        is_done: false,
+                    });
                 }
             }
             Action::Decide => {
@@ -163,6 +178,7 @@ impl World {
                 | Action::Prepare { .. }
                 | Action::Decide
                 | Action::Kill { .. }
+                | Action::NoteReset
         );
         let refuses = is_order && self.is_rough && self.dice.percent(10);
         if is_order {
@@ -172,6 +188,23 @@ impl World {
             memory.on_answer(now, action, if refuses { Err("it is busy") } else { Ok(()) });
         }
         refuses
+    }
+
+    /// The process takes the order to reset a guest that hangs, once for each note.
+    fn reset_hung(&mut self, host: usize, index: usize) {
+        let name = self.hosts[host].name.clone();
+        let (ms, is_noted) = (self.ms, self.dice.percent(50));
+        let vm = &mut self.vms[index];
+        let note = vm.reset.as_mut().expect("it was noted");
+        assert!(note.by == name && !note.is_done, "another order: {note:?}");
+        if vm.reset_done.replace(note.at) != Some(note.at) {
+            vm.hangs = false;
+            vm.resets.push(ms);
+        }
+        // An agent that dies before it has noted the answer gives the order again.
+        note.is_done = is_noted;
+        let vm = self.vms[index].name.clone();
+        self.hosts[host].agent.of(&vm).0.on_confirmed();
     }
 
     pub(super) fn begin_clone(&mut self, index: usize, to: usize) {

@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use messages::time::{Span, Time};
 use messages::vm_name::VmName;
 use plan::{
-    Action, Asked, Backoff, Cause, Decision, Desired, Drain, End, HostName, Kind, Memory, Now, Operation,
-    Outcome, Ownership, Power, Protected, Site, Swap, Views, Vm, Wall,
+    Action, Answers, Asked, Backoff, Cause, Decision, Desired, Drain, End, HostName, Kind, Memory, Now,
+    Operation, Outcome, Ownership, Power, Protected, Reset, Site, Swap, Views, Vm, Wall,
 };
 use report::StateWord;
 
@@ -52,6 +52,7 @@ pub struct Agent {
     /// For each VM the host that is asked, since when, and when it answers with what.
     asking: BTreeMap<VmName, (usize, Time, u64, bool)>,
     memories: BTreeMap<VmName, Memory>,
+    answers: BTreeMap<VmName, Answers>,
 }
 
 impl Agent {
@@ -60,6 +61,7 @@ impl Agent {
             backoff: Backoff::new(seed),
             asking: BTreeMap::new(),
             memories: BTreeMap::new(),
+            answers: BTreeMap::new(),
         }
     }
 
@@ -148,6 +150,13 @@ pub struct SimVm {
     pub ended: Option<(End, Wall)>,
     pub is_record_open: bool,
     pub stuck: bool,
+    /// Does its guest hang, wherever it lives?
+    pub hangs: bool,
+    /// When it was reset without anybody's word, in milliseconds.
+    pub resets: Vec<u64>,
+    /// The note of the last such reset, and the one under which the process has taken an order.
+    reset: Option<Reset>,
+    reset_done: Option<Wall>,
     epoch: u64,
 }
 
@@ -200,12 +209,17 @@ impl World {
                     protected_asked: None,
                     starts_cold: true,
                     swaps_for_health: true,
+                    resets_hung: false,
                 },
                 operation: None,
                 swaps: Vec::new(),
                 ended: Some((End::Never, Wall(0))),
                 is_record_open: false,
                 stuck: false,
+                hangs: false,
+                resets: Vec::new(),
+                reset: None,
+                reset_done: None,
                 epoch: 0,
             })
             .collect();

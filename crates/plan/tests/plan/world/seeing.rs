@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use messages::time::Span;
 use messages::vm_name::VmName;
-use plan::{End, Ended, Health, Held, Host, Kind, Ownership, Process, Protected, Seen, View, Views};
+use plan::{
+    End, Ended, Hang, Health, Held, Host, Kind, Ownership, Process, Protected, Seen, Sign, View, Views,
+};
 use report::{PhaseWord, RoleWord};
 
 use super::{Live, SimClone, SimHost, SimVm, World};
@@ -152,6 +154,25 @@ impl World {
         Some(process)
     }
 
+    /// What an agent makes of a guest that may hang: it looks at one whose live process is on its host.
+    fn hang(&mut self, host: usize, index: usize) -> Hang {
+        let (now, vm) = (self.now(), &self.vms[index]);
+        let answers = &mut self.hosts[host].agent.answers;
+        let reset = vm.reset.clone();
+        let live = vm.live.as_ref().filter(|live| live.host == host);
+        if live.is_none_or(|live| live.paused || self.ms < live.booting_until) {
+            answers.remove(&vm.name);
+            return Hang { silence: None, reset };
+        }
+        let answers = answers.entry(vm.name.clone()).or_default();
+        let said = if vm.hangs { Err("it hangs".into()) } else { Ok(()) };
+        answers.hear(now, Sign::Timer, said);
+        Hang {
+            silence: answers.silence(Span::from_ms(10_000)),
+            reset,
+        }
+    }
+
     /// What an agent sees of a VM.
     pub(super) fn seen(&mut self, host: usize, index: usize) -> Seen {
         let now = self.now();
@@ -203,7 +224,9 @@ impl World {
             memory.on_confirmed();
         }
         memory.looks(now.time, &views, has_run);
-        memory.seen(views, ended, swaps, ownership)
+        let mut seen = memory.seen(views, ended, swaps, ownership);
+        seen.hang = self.hang(host, index);
+        seen
     }
 }
 
