@@ -52,8 +52,8 @@ pub const ECHO_LASTS: Duration = Duration::from_secs(4);
 pub const LOOKS_MAX: usize = 4;
 /// A host that joins has this long for all that it asks.
 pub const JOINING_LASTS: Duration = Duration::from_secs(120);
-/// Another host is gone that has acknowledged nothing for so long.
-pub const PEER_SILENCE: Duration = Duration::from_secs(20);
+/// The arbiter's directory has this long to show a mark to another host, which waits a little longer.
+pub const MARK_PATIENCE: Duration = Duration::from_millis(1_500);
 /// Ports of a host that answer at once because they are examined.
 pub const ECHOES_MAX: usize = 4;
 /// Bytes of a datagram that such a port sends back at most.

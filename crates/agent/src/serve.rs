@@ -28,7 +28,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::api::{self, Caller, Desk, Door, Feed};
-use crate::limits::{CONNECTIONS_MAX, FAREWELL_BYTES_MAX, JOINING_LASTS, PEER_SILENCE, STATUS_PATIENCE};
+use crate::limits::{CONNECTIONS_MAX, FAREWELL_BYTES_MAX, JOINING_LASTS, STATUS_PATIENCE};
 use crate::speed;
 use controller::Program;
 use controller::happenings::Happenings;
@@ -38,6 +38,7 @@ use controller::lock;
 use controller::mind::{self, Mind, Parts, Told};
 use controller::processes::Processes;
 use controller::scene::Scene;
+use membership::client::notice_death;
 use membership::config::Config;
 use membership::identity::{Fingerprint, Identity, IdentityError};
 use membership::joining;
@@ -258,8 +259,7 @@ async fn answer_others(listener: TcpListener, doors: Doors, places: Arc<Semaphor
         async move {
             // Answers are small, and somebody waits for them; a socket that does not take it is as good.
             let _ = stream.set_nodelay(true);
-            let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
-            let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, PEER_SILENCE.as_millis() as u32);
+            let _ = notice_death(&stream);
             match tokio::time::timeout(AGENT_PATIENCE, admit(stream, doors)).await {
                 Ok(Some(Guest::Agent(stream, routes))) => converse(stream, routes).await,
                 Ok(Some(Guest::Newcomer(stream, routes))) => {

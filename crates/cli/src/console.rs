@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -33,6 +34,10 @@ const SILENCE: Duration = Duration::from_secs(4);
 const _: () = assert!(SILENCE.as_secs() > 2 * control::limits::ALIVE_EVERY.as_secs());
 /// Pause between two looks for a VM that is away.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The same once it has been away for a while.
+const AWAY_EVERY: Duration = Duration::from_secs(1);
+/// While it is looked for, what is typed is looked at so often.
+const OPEN_LOOK: Duration = Duration::from_millis(10);
 /// A VM that no agent looks after has so long to come back on this host.
 const LOCAL_PATIENCE: Duration = Duration::from_secs(3);
 /// Bytes that are typed while the guest takes none of them; further ones are dropped.
@@ -51,44 +56,47 @@ pub fn console(args: &ConsoleArgs) -> Result<ExitCode> {
     let mut place = Place {
         name: args.name.clone(),
         view: args.view,
-        force: args.force,
         site,
         session: RequestId(os::entropy::random_u128()),
     };
-    let mut watching = place.open(SCREEN_BYTES)?;
+    let mut watching = place.open(SCREEN_BYTES, args.force)?;
     let signals = Signals::catch()?;
+    let raw = RawMode::enter()?;
     let verb = if args.view { "watch" } else { "are at" };
+    let leaves = if raw.is_some() { "; Ctrl-] leaves it" } else { "" };
     tell!(
-        "lockstep: you {verb} the console of {}{}; Ctrl-] leaves it",
+        "lockstep: you {verb} the console of {}{}{leaves}",
         args.name,
         place.host()
     );
-    let raw = RawMode::enter()?;
     let mut hands = Hands {
         signals,
         is_stdin_open: true,
         is_terminal: raw.is_some(),
     };
     let end = loop {
-        match attend(&mut place.view, &mut watching, &mut hands)? {
+        let heard = match attend(&mut place.view, &mut watching, &mut hands)? {
             Attended::Over(end) => break end,
-            Attended::Away => {}
-        }
-        match place.find(&watching, &mut hands)? {
+            Attended::Away(heard) => heard,
+        };
+        match place.find((&watching, heard), &mut hands)? {
             Found::Seat(found) => watching = found,
             Found::Over(end) => break end,
         }
     };
     drop(raw);
-    match end {
-        End::Left => tell!(
-            "\nlockstep: you have left the console of {}; the VM runs on",
-            args.name
-        ),
-        End::Stopped => return Ok(ExitCode::from(STOPPED)),
-        End::Gone(why) => tell!("\nlockstep: {why}"),
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(match end {
+        End::Left => {
+            let name = &args.name;
+            tell!("\nlockstep: you have left the console of {name}; the VM runs on");
+            ExitCode::SUCCESS
+        }
+        End::Stopped => ExitCode::from(STOPPED),
+        End::Gone(why) => {
+            tell!("\nlockstep: {why}");
+            ExitCode::SUCCESS
+        }
+    })
 }
 
 /// Why nobody is at the console any more.
@@ -105,8 +113,8 @@ enum End {
 /// What became of a connection to the console.
 enum Attended {
     Over(End),
-    /// The process says nothing any more, or that the guest goes on elsewhere.
-    Away,
+    /// The process says nothing any more, or that the guest goes on elsewhere; when it was heard last.
+    Away(Instant),
 }
 
 /// Where the person types, and what else can end the command.
@@ -118,16 +126,16 @@ struct Hands {
 
 impl Hands {
     /// Waits until something is typed, or the console has something to say, or some time is over. Gives what
-    /// was typed, and how the person wants to end.
+    /// was typed, and how the person wants to end. What comes from a file or a pipe waits there until the
+    /// console takes it.
     fn wait(&mut self, console: Option<&Watching>, time: Duration) -> Result<(Vec<u8>, Option<End>)> {
         let time = os::sys::clock::timespec(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
         let stdin = rustix::stdio::stdin();
+        let takes = self.is_terminal || console.is_some_and(|console| console.unsent() == 0);
         let has_typed = {
             let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
-            fds.extend(
-                self.is_stdin_open
-                    .then(|| PollFd::from_borrowed_fd(stdin, PollFlags::IN)),
-            );
+            let listens = self.is_stdin_open && takes;
+            fds.extend(listens.then(|| PollFd::from_borrowed_fd(stdin, PollFlags::IN)));
             fds.extend(console.map(|console| {
                 let mut wanted = PollFlags::IN;
                 wanted.set(PollFlags::OUT, console.unsent() > 0);
@@ -137,18 +145,24 @@ impl Hands {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(std::io::Error::from(error).into()),
             }
-            let typed = fds.get(1).filter(|_| self.is_stdin_open);
+            let typed = fds.get(1).filter(|_| listens);
             typed.is_some_and(|typed| !typed.revents().is_empty())
         };
         if self.signals.take() > 0 {
             return Ok((Vec::new(), Some(End::Stopped)));
         }
         let mut bytes = vec![0; control::limits::TYPED_LEN_MAX];
-        let length = match has_typed {
-            true => rustix::io::read(stdin, &mut bytes).unwrap_or(0),
-            false => 0,
+        let length = match has_typed.then(|| rustix::io::read(stdin, &mut bytes)) {
+            Some(Ok(length)) => {
+                self.is_stdin_open = length > 0;
+                length
+            }
+            Some(Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR)) | None => 0,
+            Some(Err(_)) => {
+                self.is_stdin_open = false;
+                0
+            }
         };
-        self.is_stdin_open &= !has_typed || length > 0;
         bytes.truncate(length);
         if self.is_terminal
             && let Some(at) = bytes.iter().position(|&byte| byte == LEAVE)
@@ -166,9 +180,11 @@ impl Hands {
 /// only watch?
 fn attend(view: &mut bool, console: &mut Watching, hands: &mut Hands) -> Result<Attended> {
     let mut heard = Instant::now();
-    let mut is_full = false;
+    let (mut is_full, mut has_more) = (false, false);
     loop {
-        let (typed, end) = hands.wait(Some(console), LOOK_EVERY)?;
+        // However much the guest writes, the person is heard after each piece of it.
+        let time = if has_more { Duration::ZERO } else { LOOK_EVERY };
+        let (typed, end) = hands.wait(Some(console), time)?;
         let has_room = console.unsent() + typed.len() <= UNSENT_MAX;
         if !has_room && !std::mem::replace(&mut is_full, true) {
             notice!("the guest takes nothing; what you type is dropped until it does");
@@ -179,26 +195,28 @@ fn attend(view: &mut bool, console: &mut Watching, hands: &mut Hands) -> Result<
         if let Some(end) = end {
             return Ok(Attended::Over(end));
         }
-        loop {
-            let said = match console.hear() {
-                Ok(Some(said)) => said,
-                Ok(None) if is_sent && heard.elapsed() < SILENCE => break,
-                Ok(None) | Err(CallError::Ended(_) | CallError::Silent(_) | CallError::Socket { .. }) => {
-                    return Ok(Attended::Away);
-                }
-                Err(error @ CallError::Unknown { .. }) => return Err(error.into()),
-            };
-            heard = Instant::now();
-            match said {
-                Heard::Bytes(bytes) => show(&bytes)?,
-                Heard::Missed(count) => notice!("{count} bytes of the guest are missing here"),
-                Heard::Taken(by) => {
-                    notice!("{by} has taken the console; you watch");
-                    *view = true;
-                }
-                Heard::Left => return Ok(Attended::Away),
-                Heard::Alive => {}
+        let said = match console.hear() {
+            Ok(said) => said,
+            Err(CallError::Ended(_) | CallError::Silent(_) | CallError::Socket { .. }) => {
+                return Ok(Attended::Away(heard));
             }
+            Err(error @ CallError::Unknown { .. }) => return Err(error.into()),
+        };
+        has_more = said.is_some();
+        if has_more {
+            heard = Instant::now();
+        } else if !is_sent || heard.elapsed() >= SILENCE {
+            return Ok(Attended::Away(heard));
+        }
+        match said {
+            Some(Heard::Bytes(bytes)) => show(&bytes)?,
+            Some(Heard::Missed(count)) => notice!("{count} bytes of the guest are missing here"),
+            Some(Heard::Taken(by)) => {
+                notice!("{by} has taken the console; you watch");
+                *view = true;
+            }
+            Some(Heard::Left) => return Ok(Attended::Away(heard)),
+            Some(Heard::Alive) | None => {}
         }
     }
 }
@@ -217,12 +235,11 @@ enum Found {
 }
 
 /// Where the console is asked for.
+#[derive(Clone)]
 struct Place {
     name: VmName,
     /// Does the person only watch?
     view: bool,
-    /// Is whoever types there to watch from then on?
-    force: bool,
     /// The agent that looks after the VM; `None`: none does, and a process of this host is asked.
     site: Option<Site>,
     session: RequestId,
@@ -230,10 +247,9 @@ struct Place {
 
 impl Place {
     /// Connects to the console of the process that shows the guest, which first says so many of the guest's
-    /// last bytes.
-    fn open(&self, last: u64) -> Result<Watching> {
+    /// last bytes. `force`: is whoever types there to watch from then on?
+    fn open(&self, last: u64, force: bool) -> Result<Watching> {
         let (name, session, view) = (&self.name, self.session, self.view);
-        let force = self.force && !view;
         let Some(site) = &self.site else {
             let process = caller::process(&spec::local_directory(), name)?;
             let wish = ConsoleWish {
@@ -258,34 +274,67 @@ impl Place {
         primary.map_or(String::new(), |primary| format!(" on {}", primary.host))
     }
 
-    /// Looks for the VM until its console is there, it is off, or the person leaves.
-    fn find(&self, before: &Watching, hands: &mut Hands) -> Result<Found> {
-        let away = Instant::now();
-        let name = &self.name;
+    /// Looks for the VM until its console is there, it is off, or the person leaves. `before`: the connection
+    /// that is lost, and when something was heard over it last.
+    fn find(&mut self, before: (&Watching, Instant), hands: &mut Hands) -> Result<Found> {
+        let (before, away) = before;
         let mut is_told = false;
         loop {
-            match self.open(KEPT_BYTES) {
+            // It may take seconds, in which the person is to be heard.
+            let (tell, told) = channel();
+            let asking = self.clone();
+            std::thread::Builder::new()
+                .name("console".into())
+                .spawn(move || {
+                    // Nobody listens any more if the person has left.
+                    let opened = asking.open(KEPT_BYTES, false);
+                    let over = opened
+                        .as_ref()
+                        .err()
+                        .and_then(|error| asking.is_over(error, away));
+                    let _ = tell.send((opened, over));
+                })?;
+            let (opened, over) = loop {
+                if let Ok(said) = told.try_recv() {
+                    break said;
+                }
+                if let (_, Some(end)) = hands.wait(None, OPEN_LOOK)? {
+                    return Ok(Found::Over(end));
+                }
+            };
+            match opened {
                 Ok(mut console) => {
                     let ms = away.elapsed().as_millis();
-                    notice!("{name} is live{}, {ms} ms", self.host());
+                    notice!("{} is live{}, {ms} ms", self.name, self.host());
                     let missing = console.resume(before.process, before.position);
                     if missing > 0 {
                         notice!("{missing} bytes of the guest are missing here");
                     }
                     return Ok(Found::Seat(console));
                 }
-                Err(error) => {
-                    if let Some(why) = self.is_over(&error, away) {
-                        return Ok(Found::Over(End::Gone(why)));
-                    }
+                Err(error) if !self.view && is_taken(&error) => {
+                    notice!("{error}; you watch");
+                    self.view = true;
+                    continue;
                 }
+                Err(_) => {}
             }
-            if !is_told && away.elapsed() > SILENCE {
-                is_told = true;
-                notice!("{name} is away; Ctrl-] leaves, and what you type is dropped meanwhile");
+            if let Some(why) = over {
+                return Ok(Found::Over(End::Gone(why)));
             }
-            if let (_, Some(end)) = hands.wait(None, LOOK_EVERY)? {
-                return Ok(Found::Over(end));
+            let is_long = away.elapsed() > SILENCE;
+            if is_long && !std::mem::replace(&mut is_told, true) {
+                notice!(
+                    "{} is away; Ctrl-] leaves, and what you type is dropped meanwhile",
+                    self.name
+                );
+            }
+            let pause = if is_long { AWAY_EVERY } else { LOOK_EVERY };
+            let until = Instant::now() + pause;
+            while Instant::now() < until {
+                if let (_, Some(end)) = hands.wait(None, OPEN_LOOK)? {
+                    return Ok(Found::Over(end));
+                }
             }
         }
     }
@@ -295,18 +344,26 @@ impl Place {
         let name = &self.name;
         let Some(site) = &self.site else {
             let is_over = away.elapsed() > LOCAL_PATIENCE;
-            return is_over.then(|| format!("{name} runs on this host no more"));
+            return is_over.then(|| match error.downcast_ref() {
+                Some(VerbError::Refused(sentence)) => sentence.clone(),
+                _ => format!("{name} runs on this host no more"),
+            });
         };
         let Some(AskError::Problem(problem)) = error.downcast_ref() else {
             return None;
         };
         match problem.code.as_str() {
             "no-vm" => Some(format!("{name} is a VM of the site no more")),
-            "busy" => Some(problem.detail.clone()),
-            _ => {
+            "not-now" => {
                 let seen = site.vm(name).ok()?;
                 (seen.protection.state == StateWord::Off).then(|| format!("{name} is off"))
             }
+            _ => None,
         }
     }
+}
+
+/// Does somebody else type at the console?
+fn is_taken(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(AskError::Problem(problem)) if problem.code == "console-taken")
 }

@@ -135,26 +135,23 @@ pub fn min_speed(text: &str) -> Result<u32> {
     Ok(u32::try_from(within(text, MIN_SPEED, " %")?)?)
 }
 
-/// Where a guest answers as long as it is well, `tcp:HOST:PORT`: the host, by name or number, and the port.
+/// Where a guest answers as long as it is well, `tcp:ADDRESS:PORT`: the address, as a number, and the port. A
+/// name would have to be looked up for each probe, and what a resolver does not answer says nothing of the
+/// guest.
 pub fn probe(text: &str) -> Result<(String, u16)> {
     let Some(place) = text.strip_prefix("tcp:") else {
-        bail!("`{text}` is no probe; give tcp:HOST:PORT, such as tcp:10.0.0.9:6379");
+        bail!("`{text}` is no probe; give tcp:ADDRESS:PORT, such as tcp:10.0.0.9:6379");
     };
     let (host, port) = host_port(place)?;
     if port == 0 {
         bail!("nobody listens at port 0; give the port of a service of the guest");
     }
-    let is_of_name = |sign: char| sign.is_ascii_alphanumeric() || "-._".contains(sign);
-    let is_host = match host.parse::<IpAddr>() {
-        Ok(address) => !address.is_unspecified() && !address.is_multicast(),
-        // What looks like a number and is none is a slip of the pen.
-        Err(_) => {
-            let is_name = host.len() <= 253 && host.chars().all(is_of_name);
-            is_name && host.chars().any(|sign| sign.is_ascii_alphabetic())
-        }
-    };
-    if !is_host {
-        bail!("`{host}` is no host's name or address; give tcp:HOST:PORT, such as tcp:10.0.0.9:6379");
+    let address = host.parse::<IpAddr>().ok();
+    if address.is_none_or(|address| address.is_unspecified() || address.is_multicast()) {
+        bail!(
+            "`{host}` is no address of a guest, and names are not looked up for a probe; give \
+             tcp:ADDRESS:PORT, such as tcp:10.0.0.9:6379"
+        );
     }
     Ok((host, port))
 }
@@ -429,6 +426,17 @@ mod tests {
             "{unknown}"
         );
         assert_eq!(resolve("[::1]:7").unwrap(), "[::1]:7".parse().unwrap());
+    }
+
+    #[test]
+    fn a_probe_has_an_address_and_no_name() {
+        for (text, host) in [("tcp:10.0.0.9:80", "10.0.0.9"), ("tcp:[fd00::9]:80", "fd00::9")] {
+            assert_eq!(probe(text).unwrap(), (host.to_owned(), 80));
+        }
+        for host in ["db.example", "localhost", "10.0.0.900", "0.0.0.0", "224.0.0.1"] {
+            let sentence = refusal(probe(&format!("tcp:{host}:80")));
+            assert!(sentence.contains("names are not looked up"), "{sentence}");
+        }
     }
 
     #[test]

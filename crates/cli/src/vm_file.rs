@@ -453,6 +453,7 @@ mod tests {
             );
         }
         for probe in [
+            "tcp:db.example:1",
             "tcp:10.0.0.900:1",
             "tcp:0.0.0.0:1",
             "tcp:a/b:1",
@@ -460,7 +461,7 @@ mod tests {
             "tcp:a b:1",
         ] {
             let sentence = refusal(&format!("probe = {probe:?}"));
-            assert!(sentence.contains("is no host's name or address"), "{sentence}");
+            assert!(sentence.contains("is no address of a guest"), "{sentence}");
         }
         assert_eq!(
             refusal("min_speed = 101"),

@@ -13,18 +13,21 @@ use crate::request_id::RequestId;
 
 /// How a console is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct ConsoleWish {
     /// Who asks, for the others at the console.
+    #[serde(default)]
     pub by: String,
     /// A number that the person draws at random once: a further connection under it takes the place of the
     /// earlier one.
     pub session: RequestId,
     /// Does the person only watch?
+    #[serde(default)]
     pub view: bool,
     /// Is whoever types there now to watch from here on?
+    #[serde(default)]
     pub force: bool,
     /// So many of the last bytes of the guest come first, as far as they are kept.
+    #[serde(default)]
     pub last: u64,
 }
 

@@ -1,9 +1,10 @@
 //! `Control`: the VM's end of its control socket, as the guest thread has it. It takes whole requests from a
 //! queue and leaves its answers there; the server's thread does everything that could wait for a caller.
 //!
-//! A request that changes something and comes again, with the same number, gets the answer that it got
-//! before. Dropping a `Control` waits a little until the callers have the last events, but the socket stays
-//! open until the process has ended: a caller that sees it closed knows that the VM can be started again.
+//! A request that has changed something and comes again, with the same number, gets the answer that it got
+//! before; one that was refused is looked at anew. Dropping a `Control` waits a little until the callers have
+//! the last events, but the socket stays open until the process has ended: a caller that sees it closed knows
+//! that the VM can be started again.
 
 use std::collections::VecDeque;
 use std::io;
@@ -129,7 +130,9 @@ impl Control {
     /// Answers a request.
     pub fn answer(&mut self, asked: Asked, answer: Answer) {
         self.reply(&asked, answer.clone());
-        if asked.verb.changes() {
+        // What has changed nothing may be asked for again under the same number.
+        let is_in_vain = matches!(answer, Answer::Refused { .. } | Answer::Failed { .. });
+        if asked.verb.changes() && !is_in_vain {
             if self.remembered.len() == ANSWERS_MAX {
                 self.remembered.pop_front();
             }
@@ -147,5 +150,39 @@ impl Drop for Control {
         self.desk.enter(Course::Ending);
         // A caller that does not take the last events in time does not want them.
         self.desk.finish(LAST_WORDS_PATIENCE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_is_not_done_twice_and_what_was_refused_may_be_asked_for_again() {
+        let wakers = [Waker::new().unwrap(), Waker::new().unwrap()];
+        let [guest, server] = wakers;
+        let desk = Arc::new(Desk::new("web".into(), Course::Ended, guest, server));
+        let mut control = Control {
+            desk: Arc::clone(&desk),
+            remembered: VecDeque::new(),
+        };
+        let id = RequestId(7);
+        let ask = || {
+            let verb = Verb::Reset;
+            desk.ask(1, Request { id, verb });
+        };
+        for answer in [
+            Answer::refused("paused", "it is paused"),
+            Answer::failed("it cannot be done"),
+            Answer::Begun { events: 3 },
+        ] {
+            ask();
+            let asked = control.request().unwrap();
+            control.answer(asked, answer.clone());
+            assert_eq!(desk.answered(), Some((1, id, answer)));
+        }
+        ask();
+        assert!(control.request().is_none(), "it is done");
+        assert_eq!(desk.answered(), Some((1, id, Answer::Begun { events: 3 })));
     }
 }

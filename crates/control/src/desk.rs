@@ -146,9 +146,13 @@ impl Desk {
         self.queue().handed.pop_front()
     }
 
-    /// Gives the guest's thread what was typed; false: too much of it waits already.
+    /// Gives the guest's thread what was typed; false: too much of it waits already. What is typed here after
+    /// the guest has gone elsewhere is dropped.
     pub fn types(&self, bytes: &[u8]) -> bool {
         let mut queue = self.queue();
+        if queue.has_left {
+            return true;
+        }
         let has_room = queue.typed.len() < TYPED_MAX;
         if has_room {
             queue.typed.push_back(bytes.to_vec());

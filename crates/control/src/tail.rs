@@ -16,6 +16,8 @@ struct Kept {
     bytes: VecDeque<u8>,
     /// How many bytes were written in all.
     end: u64,
+    /// The number of the first byte since the process went live last.
+    begins: u64,
     /// Does somebody watch, who is to be called when there is more?
     is_watched: bool,
 }
@@ -47,7 +49,9 @@ impl Tail {
 
     /// Forgets what was written so far.
     pub fn forget(&self) {
-        self.kept().bytes.clear();
+        let mut kept = self.kept();
+        kept.bytes.clear();
+        kept.begins = kept.end;
     }
 
     /// Somebody watches from here on, or nobody does any more.
@@ -61,8 +65,8 @@ impl Tail {
         let kept = self.kept();
         let from = kept.end.saturating_sub(count).max(kept.first());
         let skipped = usize::try_from(from - kept.first()).unwrap_or(usize::MAX);
-        if from == 0 {
-            return 0;
+        if from == kept.begins {
+            return from;
         }
         let mut bytes = kept.bytes.iter().skip(skipped);
         let line = bytes.position(|&byte| byte == b'\n');
@@ -76,10 +80,14 @@ impl Tail {
         let lost = kept.first().saturating_sub(from);
         let from = from.max(kept.first());
         let skipped = usize::try_from(from - kept.first()).unwrap_or(usize::MAX);
-        (
-            lost,
-            kept.bytes.iter().skip(skipped).take(room).copied().collect(),
-        )
+        let (first, second) = kept.bytes.as_slices();
+        let (first, skipped) = match first.get(skipped..) {
+            Some(first) => (first, 0),
+            None => (&[][..], skipped - first.len()),
+        };
+        let mut bytes = [first, second.get(skipped..).unwrap_or_default()].concat();
+        bytes.truncate(room);
+        (lost, bytes)
     }
 }
 
@@ -102,5 +110,16 @@ mod tests {
         assert_eq!(lost, 5 + 2 * TAIL_LEN_MAX as u64);
         assert_eq!(bytes.len(), TAIL_LEN_MAX);
         assert_eq!(tail.last(u64::MAX), 13 + 2 * TAIL_LEN_MAX as u64);
+    }
+
+    #[test]
+    fn a_process_that_goes_live_again_shows_all_since_then() {
+        let tail = Tail::default();
+        tail.push(b"of an earlier epoch\n");
+        tail.forget();
+        tail.push(b"half a line\nlogin: ");
+        assert_eq!(tail.last(1_000), 20);
+        assert_eq!(tail.copy(20, 1_000), (0, b"half a line\nlogin: ".to_vec()));
+        assert_eq!(tail.copy(0, 4), (20, b"half".to_vec()));
     }
 }

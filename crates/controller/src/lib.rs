@@ -64,8 +64,7 @@ pub struct VmFacts {
 /// How the settings of a VM want its guest to be watched for a hang.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HangFacts {
-    /// Where the guest answers as long as it is well: a host, by name or number, and a TCP port; `None`: it
-    /// is not probed.
+    /// Where the guest answers as long as it is well: an address and a TCP port; `None`: it is not probed.
     pub probe: Option<(String, u16)>,
     /// For how long the guest may be silent before that is told.
     pub after: messages::time::Span,

@@ -50,6 +50,9 @@ pub const EVENTS_BYTES: u64 = 16 << 20;
 pub const SWAP_NOTED_NS: u64 = 60_000_000_000;
 /// A guest is probed this often.
 pub const PROBE_EVERY: Span = Span::from_ms(2_000);
+/// Two looks at a guest, or two probes of it, with more than this between them do not count together: who
+/// knows what the guest did meanwhile.
+pub const STANDSTILL: Span = Span::from_ms(10_000);
 /// A guest has this long to answer a probe.
 pub const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 /// Guests that are probed at once.

@@ -263,6 +263,11 @@ pub struct Place {
     pub rest: Rest,
 }
 
+/// An epoch that no process exceeds.
+fn no_epoch() -> u64 {
+    u64::MAX
+}
+
 /// What somebody has begun.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -271,6 +276,9 @@ pub enum KindRecord {
     Failover {
         /// The owner's host when it began.
         from: String,
+        /// The VM's epoch then; the greatest number where an agent of an older release has begun it.
+        #[serde(default = "no_epoch")]
+        epoch: u64,
     },
     /// The VM runs on another host.
     Move {
@@ -319,7 +327,10 @@ impl KindRecord {
     pub fn kind(&self) -> Kind {
         let host = |name: &String| HostName::new(name.clone());
         match self {
-            KindRecord::Failover { from } => Kind::Failover { from: host(from) },
+            KindRecord::Failover { from, epoch } => Kind::Failover {
+                from: host(from),
+                epoch: *epoch,
+            },
             KindRecord::Move { to } => Kind::Move { to: host(to) },
             KindRecord::MoveBackup { from, to } => Kind::MoveBackup {
                 from: from.as_ref().map(host),

@@ -130,7 +130,7 @@ fn mark(seen: Option<bool>, arbiter: &Path, host: &str) -> Line {
         ),
         None => Line::warn(
             "shared directory",
-            "was not tried, since nothing could be written here",
+            "was not tried, since nothing could be written here, or nothing read there in time",
         ),
     }
 }

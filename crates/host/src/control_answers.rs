@@ -117,6 +117,10 @@ fn change<G: Guest>(world: &mut World, node: &mut Node<Witness<G>>, asked: &Aske
 /// Says whether the guest's console is here. The server knows who else is at it.
 fn console(world: &World) -> Answer {
     match must_be_live(world) {
+        // It takes the guest over just now, and shows nothing yet.
+        Ok(()) if !world.live => {
+            Answer::refused("undecided", "the guest is being taken over here; try again")
+        }
         Ok(()) => Answer::Begun { events: 0 },
         Err(refusal) => refusal,
     }

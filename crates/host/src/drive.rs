@@ -35,7 +35,7 @@ use os::limits::BATCH_MAX;
 use os::poll::{Poller, Token};
 use os::sandbox::{self, Kind};
 use os::sys::clock;
-use report::{Ender, Ending, Figures, HaltCode, Happening, OnPanic};
+use report::{Ender, Ending, Figures, HaltCode, Happening, OnPanic, Wish};
 
 /// How a replica ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -238,6 +238,10 @@ impl<G: Guest> Driver<G> {
         };
         if stands {
             self.panics_answered = panics;
+            if control == Control::Reset {
+                let happening = Happening::Reset { by: Wish::Panic };
+                self.world.reporter.happened(happening);
+            }
             self.node
                 .handle(clock::now(), Event::Input(Input::Control(control)));
         }

@@ -19,7 +19,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use crate::identity::server_name;
-use crate::limits::{ANSWER_BYTES_MAX, PASSAGE_PATIENCE};
+use crate::limits::{ANSWER_BYTES_MAX, PASSAGE_PATIENCE, PROBE_EVERY, PROBES};
 
 /// What a connection becomes that leads on to the process of a VM, as the header `Upgrade` says it.
 pub const PASSAGE: &str = "lockstep";
@@ -167,6 +167,7 @@ impl Connection {
                     .map_err(|error| nobody(&error))?;
                 // Answers are small, and somebody waits for them.
                 tcp.set_nodelay(true).map_err(|error| nobody(&error))?;
+                notice_death(&tcp).map_err(|error| nobody(&error))?;
                 let Some(server) = server_name(name) else {
                     return Err(nobody(&"a certificate cannot have that name"));
                 };
@@ -331,6 +332,18 @@ pub(crate) async fn whole(status: u16, body: Incoming) -> Result<Answer, Trouble
     let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
     let body = body.map_err(|error| trouble(&*error))?.to_bytes();
     Ok(Answer { status, body })
+}
+
+/// Has the kernel find out within some 20 s that the other host is gone, however long nothing is said.
+///
+/// # Errors
+/// The kernel does not take it.
+pub fn notice_death(stream: &TcpStream) -> std::io::Result<()> {
+    use rustix::net::sockopt;
+    sockopt::set_tcp_keepidle(stream, PROBE_EVERY)?;
+    sockopt::set_tcp_keepintvl(stream, PROBE_EVERY)?;
+    sockopt::set_tcp_keepcnt(stream, PROBES)?;
+    Ok(sockopt::set_socket_keepalive(stream, true)?)
 }
 
 /// Asks an agent one question on a connection of its own.

@@ -16,5 +16,9 @@ pub const TOKEN_FAILURES_MAX: usize = 5;
 pub const TOKEN_FAILURES_SPAN: Span = Span::from_ms(60_000);
 /// The agent that a host asks to join has this long for each answer: it may have to read a file server.
 pub const JOIN_PATIENCE: Duration = Duration::from_secs(10);
+/// Another host that says nothing is asked whether it is there after so long, and again.
+pub const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// One that has not answered so many times in a row is gone.
+pub const PROBES: u32 = 3;
 /// Another agent has this long to have a connection lead on to the process of a VM.
 pub const PASSAGE_PATIENCE: Duration = Duration::from_secs(8);

@@ -59,6 +59,7 @@ pub const CODES: &[(&str, u16, &str)] = &[
     ("no-operation", 404, "There is no operation of this number"),
     ("busy", 409, "Something else is under way"),
     ("not-now", 409, "The VM is in no state for that"),
+    ("console-taken", 409, "Somebody else types at the VM's console"),
     (
         "no-spare-host",
         409,
@@ -178,6 +179,8 @@ problems! {
         "directory-away" "arbiter-away";
     /// Problems of what leads on to the process of a VM.
     OfPassage: "bad-request" "no-vm" "no-host" "busy" "not-now" "bug" "agent-away";
+    /// Problems of a person who wants to a VM's console.
+    OfConsole: "bad-request" "no-vm" "no-host" "busy" "console-taken" "not-now" "bug" "agent-away";
     /// Problems of a change of a host.
     OfHost: "bad-request" "not-allowed" "no-host" "changed" "too-large" "not-json" "bug" "directory-away";
     /// Problems of the end of an operation.

@@ -28,7 +28,7 @@ pub(crate) fn decide(look: &Look<'_>, process: &Process) -> Decision {
         operation: look.operation.filter(|_| ended.is_none()),
         ..*look
     };
-    let decision = rested(&look, next(&look, process));
+    let decision = next(&look, process);
     match ended {
         Some(ended) => decision.ending(ended),
         None => decision,
@@ -109,7 +109,11 @@ fn outcome(look: &Look<'_>, process: &Process) -> Option<Outcome> {
             let unwanted = || unwanted(desired, name);
             killing::outcome(look, process, killing::half(kind)?, unwanted, || no_backup(look))
         }
-        Kind::Failover { from } if from != me => protected(),
+        Kind::Failover { from, epoch }
+            if from != me || process.first_epoch.unwrap_or(process.epoch) > *epoch =>
+        {
+            protected()
+        }
         Kind::Move { to } if to == me => protected(),
         kind if needs_backup(kind) && desired.protected != Protected::On => {
             Some(Outcome::Failed(vec![unwanted(desired, name)]))
@@ -163,13 +167,13 @@ fn next(look: &Look<'_>, process: &Process) -> Decision {
         return Decision::wait(vec![Why::Ordered], Some(at.after(ORDER_PATIENCE))).going_on(is_taken);
     }
     if let Some(decision) = power(look, process) {
-        return decision;
+        return rested(look, decision);
     }
-    let mut decision = protection(look, process);
+    let mut decision = rested(look, protection(look, process));
     if matches!(decision.action, Action::Nothing | Action::Wait { .. })
         && let Some(action) = watchdog::reset(look, process)
     {
-        decision.action = action;
+        decision = rested(look, decision.with(action));
     }
     match refused_wish(look, process) {
         // What cannot be done for the guest keeps nobody from what can be done for the VM.

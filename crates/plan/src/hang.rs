@@ -79,6 +79,11 @@ impl Answers {
         self.failing = [None, None, None];
     }
 
+    /// Nothing can be told of the guest by this sign.
+    pub fn rest_of(&mut self, sign: Sign) {
+        self.failing[sign as usize] = None;
+    }
+
     /// The guest is probed at another address than before, or not any more.
     pub fn probe_changes(&mut self) {
         (self.answered, self.failing[Sign::Probe as usize]) = (None, None);

@@ -81,7 +81,7 @@ pub(crate) fn outcome(
         let Some(member) = process.member() else {
             return failed(no_backup());
         };
-        return not_to_be_decided(look, process, half, member).and_then(failed);
+        return comes_to_nothing(look, process, half, member).and_then(failed);
     }
     // A half was lost before anybody killed one.
     if !is_decided(look) {
@@ -98,27 +98,24 @@ fn is_decided(look: &Look<'_>) -> bool {
     look.operation.is_some_and(|operation| operation.is_confirmed)
 }
 
-/// Why a test will not be decided, so that nothing waits for it; `None`: it is, or may be soon.
-fn not_to_be_decided(look: &Look<'_>, process: &Process, half: Half<'_>, member: &HostName) -> Option<Why> {
-    if is_decided(look) {
-        return None;
-    }
+/// Why nobody will be killed for a test, so that nothing waits for it; `None`: somebody may be soon. Who was
+/// not killed soon after that was decided is not killed minutes later.
+fn comes_to_nothing(look: &Look<'_>, process: &Process, half: Half<'_>, member: &HostName) -> Option<Why> {
     let place = if half.is_owner { look.site.me } else { member };
     if half.host != place {
-        return Some(void(format!(
-            "the half that was to be killed is on {place} by now"
-        )));
+        let sentence = format!("the half that was to be killed is on {place} by now");
+        return Some(void(sentence));
     }
     let began = look.operation.map_or(look.now.wall, |operation| operation.since);
-    let is_late = look.now.since_wall(began) > DECIDE_PATIENCE;
-    let late = || {
-        void(format!(
-            "the agent of {place} has not decided on the test in time"
-        ))
+    let (what, times) = match is_decided(look) {
+        false => ("decided on the test", 1),
+        true => ("killed the half there", 2),
     };
+    let is_late = look.now.since_wall(began).0 > times * DECIDE_PATIENCE.0;
+    let late = || void(format!("the agent of {place} has not {what} in time"));
     match no_guard(look, process) {
         // That it was heard and is silent by now is no matter of time.
-        Some(why @ Why::HostSilent { age: Some(_), .. }) => Some(why),
+        Some(why @ Why::HostSilent { age: Some(_), .. }) if !is_decided(look) => Some(why),
         Some(why) => is_late.then_some(why),
         None => is_late.then(late),
     }
@@ -156,12 +153,8 @@ fn no_guard(look: &Look<'_>, process: &Process) -> Option<Why> {
     };
     let is_guarded = process.protection.state == StateWord::Protected;
     let is_seen = look.vm.seen.member.as_ref().is_some_and(guards);
-    let unseen = || {
-        void(format!(
-            "the backup on {member} is not seen to guard {}",
-            look.vm.name()
-        ))
-    };
+    let name = look.vm.name();
+    let unseen = || void(format!("the backup on {member} is not seen to guard {name}"));
     (!is_guarded || !is_seen).then(unseen)
 }
 

@@ -60,8 +60,9 @@ pub struct Views {
     pub here: Option<View>,
     /// The live process on another host; of several the one of the newest epoch.
     pub elsewhere: Option<View>,
-    /// The process on another host that is not live; of several one that has not ended, and of these the one
-    /// of the newest epoch.
+    /// The process on another host that is not live; of several a backup of which the news is not old, then
+    /// one that has not ended, then one of which the news is not old, and of these the one of the newest
+    /// epoch.
     pub member: Option<View>,
 }
 
@@ -78,7 +79,11 @@ impl Views {
         };
         here.sort_by_key(process);
         live.sort_by_key(|view| view.process.epoch);
-        others.sort_by_key(process);
+        others.sort_by_key(|view| {
+            let (is_fresh, role) = (view.age <= STALE_REMOTE, view.process.role);
+            let is_backup = is_fresh && role == Some(RoleWord::Backup);
+            (is_backup, !view.process.is_over(), is_fresh, view.process.epoch)
+        });
         Views {
             here: here.pop(),
             elsewhere: live.pop(),

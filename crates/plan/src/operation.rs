@@ -12,10 +12,13 @@ use crate::why::Why;
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The VM's two sides change their roles. It ends when another host than `from` is live with a backup.
+    /// The VM's two sides change their roles. It ends when another host than `from` is live with a backup, or
+    /// another process on that host: nobody keeps people from having both sides there.
     Failover {
         /// The owner's host when the operation began.
         from: HostName,
+        /// The VM's epoch then.
+        epoch: u64,
     },
     /// The VM runs on another host. It ends when it is live there with a backup.
     Move {

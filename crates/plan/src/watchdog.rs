@@ -1,5 +1,5 @@
 //! When a guest that hangs is reset though nobody has asked for that: if its settings want it, while nothing
-//! else is done with its VM, and damped, as hand-overs for a VM's health are.
+//! else is done with its VM and its host is well, and damped, as hand-overs for a VM's health are.
 
 use crate::action::Action;
 use crate::decision::Look;
@@ -15,7 +15,10 @@ pub(crate) fn reset(look: &Look<'_>, process: &Process) -> Option<Action> {
     let is_wanted = vm.desired.resets_hung && vm.desired.power == Power::On;
     let is_away = process.is_swapping || process.is_paused || process.has_snapshot;
     let is_drained = look.drains_here() || process.member().is_some_and(|member| look.is_drained(member));
-    let is_busy = is_away || is_drained || vm.operation.is_some() || site.directory_away.is_some();
+    // No reset helps a guest whose host is cut off, and it may be well.
+    let health = vm.seen.health.owner();
+    let is_cut = health.disk_away.is_some() || health.net_down_since.is_some();
+    let is_busy = is_cut || is_away || is_drained || vm.operation.is_some() || site.directory_away.is_some();
     if !is_wanted || is_busy || vm.seen.hang.silence.is_none() {
         return None;
     }

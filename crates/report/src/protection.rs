@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 
 use machine::PAGE;
 use replica::Metrics;
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::happening::Happening;
 use super::health::AspectWord;
@@ -182,7 +183,9 @@ pub struct Protection {
     pub state: StateWord,
     /// How far a process is on its way to be the backup; null where none is.
     pub phase: Option<PhaseWord>,
-    /// What is not as it should be, though the VM goes on.
+    /// What is not as it should be, though the VM goes on. A flag of a newer release is left out when it is
+    /// read; its reason stays.
+    #[serde(deserialize_with = "known")]
     pub flags: Vec<FlagWord>,
     /// Why the state is not `protected`, and why each flag is there.
     pub reasons: Vec<Reason>,
@@ -202,6 +205,22 @@ impl Protection {
             since_wall_ns: 0,
         }
     }
+}
+
+/// Reads the flags whose words are known here.
+fn known<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<FlagWord>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Flag {
+        Known(FlagWord),
+        Other(IgnoredAny),
+    }
+    let flags = Vec::<Flag>::deserialize(from)?.into_iter();
+    let known = flags.filter_map(|flag| match flag {
+        Flag::Known(word) => Some(word),
+        Flag::Other(_) => None,
+    });
+    Ok(known.collect())
 }
 
 /// How the protection of a VM has gone until now, by what has happened in this process.
@@ -663,6 +682,20 @@ mod tests {
     }
 
     #[test]
+    fn a_flag_of_a_newer_release_is_left_out() {
+        let reason = Reason::new("haunted", "the guest is haunted");
+        let mut told = Protection::only(StateWord::Protected, reason);
+        told.flags = vec![FlagWord::Behind];
+        let mut object = serde_json::to_value(&told).unwrap();
+        assert_eq!(
+            serde_json::from_value::<Protection>(object.clone()).unwrap(),
+            told
+        );
+        object["flags"] = serde_json::json!(["haunted", "behind"]);
+        assert_eq!(serde_json::from_value::<Protection>(object).unwrap(), told);
+    }
+
+    #[test]
     fn a_state_is_as_old_as_its_last_change() {
         let stop = Happening::Stop {
             by: crate::Wish::Signal,
@@ -717,7 +750,7 @@ mod tests {
         for happening in [
             well,
             Happening::Reset {
-                by: crate::Wish::Control,
+                by: crate::Wish::Panic,
             },
         ] {
             guarding.hear(&happening, 2);

@@ -216,7 +216,7 @@ pub enum OnPanic {
     Reset,
 }
 
-/// By which way the operator asked for the end.
+/// By which way the operator asked for the end, or for a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Wish {
@@ -226,6 +226,8 @@ pub enum Wish {
     Console,
     /// A request over the control socket, such as that of `lockstep stop`.
     Control,
+    /// The setting `on_panic`, when the guest's kernel has panicked.
+    Panic,
 }
 
 /// What is done about the operator's wish for the end.

@@ -39,8 +39,8 @@ const SEEN_PATIENCE: Duration = Duration::from_secs(3);
 pub struct Caller {
     /// Name of the person, or `another agent`.
     pub name: String,
-    /// Is it another agent? Only agents may ask for reservations; beside that they may look, and change
-    /// nothing.
+    /// Is it another agent? Only agents may ask for reservations; beside that they may look, and lead people
+    /// to consoles, and change nothing.
     pub is_agent: bool,
 }
 

@@ -18,9 +18,10 @@ use utoipa::ToSchema;
 use super::asking::Given;
 use super::desk::{Caller, Desk};
 use super::types::TokenObject;
-use crate::limits::{ECHOES_MAX, LOOKS_MAX, REQUEST_BYTES_MAX, SETTLE_PATIENCE, TOKEN_VALID_S_MAX};
+use crate::limits::{
+    ECHOES_MAX, LOOKS_MAX, MARK_PATIENCE, REQUEST_BYTES_MAX, SETTLE_PATIENCE, TOKEN_VALID_S_MAX,
+};
 use controller::Program;
-use controller::limits::AGENT_PATIENCE;
 use controller::lock;
 use controller::scene::Scene;
 use membership::config::{AGENT_PORT, Config};
@@ -161,15 +162,18 @@ pub(super) async fn see(door: &Door, name: String) -> Result<bool, Problem> {
         let place = door.offer.arbiter.display();
         Problem::new("arbiter-away", format!("{place} does not answer here"))
     };
-    let place = door.looks.clone().try_acquire_owned();
-    let place = place.map_err(|_| silent())?;
-    let looking = tokio::task::spawn_blocking(move || {
-        let seen = joining::sees(&directory, &name);
-        drop(place);
-        seen
+    let places = door.looks.clone();
+    let looked = tokio::time::timeout(MARK_PATIENCE, async {
+        // It is given back when the thread is done, however long that takes.
+        let place = places.acquire_owned().await;
+        tokio::task::spawn_blocking(move || {
+            let seen = joining::sees(&directory, &name);
+            drop(place);
+            seen
+        })
+        .await
     });
-    let looked = tokio::time::timeout(AGENT_PATIENCE, looking).await;
-    let looked = looked.map_err(|_| silent())?;
+    let looked = looked.await.map_err(|_| silent())?;
     looked.map_err(|error| Problem::new("bug", error.to_string()))
 }
 

@@ -24,7 +24,7 @@ use crate::passage;
 use controller::limits::AGENT_PATIENCE;
 use controller::wishes;
 use membership::client::{self, Connection, PASSAGE, Question, Where};
-use membership::problem::{OfPassage, Problem};
+use membership::problem::{OfConsole, OfPassage, Problem};
 
 /// How a snapshot is asked for.
 #[derive(Deserialize, IntoParams)]
@@ -112,7 +112,7 @@ pub struct ConsoleQuery {
     path = "/v1/vms/{vm}/console",
     tag = "the site",
     params(("vm" = VmNameSchema, Path, description = "Name of the VM"), ConsoleQuery),
-    responses((status = 101, description = "The connection leads on to the process"), OfPassage)
+    responses((status = 101, description = "The connection leads on to the process"), OfConsole)
 )]
 pub async fn console(
     State(desk): State<Desk>,
@@ -142,7 +142,8 @@ pub async fn console(
                     }
                 })),
                 Err(Answer::Refused { code, sentence }) => Err(match code.as_str() {
-                    "console-taken" | "busy" => Problem::new("busy", sentence),
+                    "console-taken" => Problem::new("console-taken", sentence),
+                    "busy" => Problem::new("busy", sentence),
                     _ => Problem::new("not-now", sentence),
                 }),
                 Err(Answer::Failed { sentence }) => Err(gone(&name, &sentence)),

@@ -117,7 +117,8 @@ async fn openapi(Extension(text): Extension<Description>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], text.0.to_string()).into_response()
 }
 
-/// Other agents may look at everything and ask for reservations, which nobody else may; they change nothing.
+/// Other agents may look at everything, lead people to consoles, and ask for reservations, which nobody else
+/// may; beside that they change nothing.
 async fn guard(Extension(caller): Extension<Caller>, request: Request, next: Next) -> Response {
     let is_of_agents = ["/v1/local", "/v1/reservations"].contains(&request.uri().path());
     if caller.is_agent && !is_of_agents && request.method() != Method::GET {

@@ -10,7 +10,7 @@ use crate::terminal::pseudo_terminal;
 /// Somebody at a terminal who is at a VM's console.
 struct Person {
     keyboard: File,
-    screen: ChildStdout,
+    screen: Option<ChildStdout>,
     command: Running,
 }
 
@@ -25,7 +25,7 @@ impl Person {
         command.says("Ctrl-] leaves it");
         Person {
             keyboard,
-            screen,
+            screen: Some(screen),
             command,
         }
     }
@@ -37,7 +37,7 @@ impl Person {
     /// The next bytes on the screen are these.
     fn sees(&mut self, text: &[u8]) {
         let mut seen = vec![0; text.len()];
-        self.screen.read_exact(&mut seen).unwrap();
+        self.screen.as_mut().unwrap().read_exact(&mut seen).unwrap();
         assert_eq!(seen, text);
     }
 
@@ -73,8 +73,17 @@ fn a_console_follows_its_vm_and_one_person_at_a_time_types_there() {
     bob.types(b"2");
     ada.sees(b"2");
     bob.sees(b"12");
-    cluster.host_dies("a");
+    // Twice planned, so that the first host's process is live for the second time.
     let expected = format!("[web is live on {backup}, ");
+    for (expected, key) in [(expected.as_str(), b"a"), ("[web is live on a, ", b"b")] {
+        cluster.at("a", "failover web").with(0);
+        ada.command.says(expected);
+        bob.command.says(expected);
+        bob.types(key);
+        ada.sees(key);
+        bob.sees(key);
+    }
+    cluster.host_dies("a");
     let line = bob.command.says(&expected);
     assert!(line.ends_with(" ms]"), "{line}");
     ada.command.says(&expected);
@@ -90,6 +99,21 @@ fn a_console_follows_its_vm_and_one_person_at_a_time_types_there() {
 }
 
 #[test]
+fn a_guest_that_never_stops_writing_keeps_nobody_at_its_console() {
+    let cluster = Cluster::new(59);
+    cluster.runs("floods");
+    cluster.at("a", "create {web.toml} --unprotected").with(0);
+    cluster.at("a", "start web --on b").with(0);
+    let mut ada = Person::at(&cluster, "a", "console web");
+    ada.sees(&[b'x'; 1 << 20]);
+    ada.types(b"\x1d");
+    let mut screen = ada.screen.take().unwrap();
+    let rest = std::thread::spawn(move || screen.read_to_end(&mut Vec::new()));
+    ada.ends("you have left the console of web; the VM runs on");
+    rest.join().unwrap().unwrap();
+}
+
+#[test]
 fn what_comes_from_a_pipe_is_typed_as_it_is() {
     let cluster = Cluster::new(58);
     cluster.runs("echoes");
@@ -97,12 +121,16 @@ fn what_comes_from_a_pipe_is_typed_as_it_is() {
     cluster.at("a", "start web --on b").with(0);
     let mut command = cluster.command("a", "console web");
     let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
-    // Ctrl-] leaves nothing where no person types.
-    let text = b"a\x1db";
-    child.stdin.take().unwrap().write_all(text).unwrap();
-    let mut seen = [0; 3];
+    // Ctrl-] leaves nothing where no person types, and a long text waits until the guest takes it.
+    let mut text = b"a\x1db".to_vec();
+    text.extend((0..256 << 10).map(|number| b'a' + (number % 26) as u8));
+    let mut stdin = child.stdin.take().unwrap();
+    let typed = text.clone();
+    let typing = std::thread::spawn(move || stdin.write_all(&typed));
+    let mut seen = vec![0; text.len()];
     child.stdout.take().unwrap().read_exact(&mut seen).unwrap();
-    assert_eq!(&seen, text);
+    assert!(seen == text);
+    typing.join().unwrap().unwrap();
     cluster.at("b", "stop web --hard --yes").with(0);
     assert!(child.wait().unwrap().success());
 }

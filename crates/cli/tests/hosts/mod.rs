@@ -23,6 +23,13 @@ const ECHOES: [u32; 7] = [
     0x0062_8023, // sb t1, 0(t0)
     0xfedf_f06f, // j again
 ];
+/// A firmware that never stops writing to its serial line.
+const FLOODS: [u32; 4] = [
+    0x1000_02b7, // lui t0, 0x10000: the UART
+    0x0780_0313, // li t1, 'x'
+    0x0062_8023, // again: sb t1, 0(t0)
+    0xffdf_f06f, // j again
+];
 /// Names of the hosts.
 pub const HOSTS: [&str; 3] = ["a", "b", "c"];
 
@@ -46,7 +53,7 @@ impl Drop for Cluster {
 impl Cluster {
     /// A site at the addresses 127.0.`net`.1 to 3, whose agents run, and a file of a VM called web.
     pub fn new(net: u8) -> Cluster {
-        let site = Site::new(&[("waits", &WAITS), ("echoes", &ECHOES)]);
+        let site = Site::new(&[("waits", &WAITS), ("echoes", &ECHOES), ("floods", &FLOODS)]);
         std::fs::create_dir(site.path("shared")).unwrap();
         let file = format!(
             "name = \"web\"\nfirmware = \"{}\"\nmemory = \"16M\"\nserial = \"none\"\n",

@@ -28,6 +28,22 @@ const HANGS: [u32; 18] = [
     0x0000_006f, // j .
 ];
 
+/// What a kernel writes that panics, and stays as it is.
+const PANIC: &str =
+    "Kernel panic - not syncing: no root\n---[ end Kernel panic - not syncing: no root ]---\n";
+
+/// A firmware that writes this to its console, and waits for ever.
+fn writer(text: &str) -> Vec<u8> {
+    // lui t0, 0x10000: the console
+    let mut words = vec![0x1000_02b7];
+    for sign in text.bytes() {
+        // li t3, sign; sb t3, 0(t0)
+        words.extend([(u32::from(sign) << 20) | 0x0e13, 0x01c2_8023]);
+    }
+    words.extend(WAITS);
+    words.iter().flat_map(|word: &u32| word.to_le_bytes()).collect()
+}
+
 impl Host {
     /// Adds lines to the file of the VM web.
     fn add_settings(&self, lines: &str) {
@@ -123,4 +139,19 @@ fn a_kernel_with_its_interrupts_off_is_found_without_a_probe() {
     assert!(silent.contains("interrupts off"), "{silent}");
     host.await_flag();
     assert_eq!(host.count("guest-reset"), 0);
+}
+
+#[test]
+fn a_reset_after_a_panic_is_told_as_any_reset() {
+    let host = Host::new(58);
+    std::fs::write(host.site.path("waits"), writer(PANIC)).unwrap();
+    host.add_settings("on_panic = \"reset\"\n");
+    host.says("create {web.toml}", 0);
+    let mut events = Shown::begin(&host, "events web --follow");
+    host.says("start web", 0);
+    told(&mut events, "guest-panic");
+    let reset = told(&mut events, "reset");
+    assert!(reset.contains("reset button"), "{reset}");
+    // It boots, and panics again.
+    told(&mut events, "guest-panic");
 }

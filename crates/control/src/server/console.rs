@@ -13,6 +13,9 @@ use crate::desk::Course;
 use crate::limits::{ALIVE_EVERY, OUTPUT_LEN, REQUEST_LEN_MAX, TYPED_LEN_MAX, WATCHERS_MAX};
 use crate::protocol::{Answer, line};
 
+/// Words that a caller at the console is told in a round: bytes, and that these were the last.
+const TURNS: usize = 2;
+
 impl Server {
     /// Lets a caller come to the console, if there is a place; and one who wants to type, if nobody else
     /// does, or is to watch from here on.
@@ -96,6 +99,10 @@ impl Server {
         };
         let whole = end + 1 + length;
         let Some(bytes) = caller.input.get(end + 1..whole) else {
+            // A line as it is meant leaves room for what follows it.
+            if caller.input.len() >= REQUEST_LEN_MAX {
+                caller.phase = Phase::Gone;
+            }
             return false;
         };
         let types = matches!(&caller.phase, Phase::Watches(watcher) if watcher.types);
@@ -117,9 +124,14 @@ impl Server {
             let Some(caller) = self.callers.get_mut(at) else {
                 break;
             };
-            while caller.output.is_empty()
-                && let Phase::Watches(watcher) = &mut caller.phase
-            {
+            // A guest that never stops writing calls this thread again: others have their turn before.
+            for _ in 0..TURNS {
+                let Phase::Watches(watcher) = &mut caller.phase else {
+                    break;
+                };
+                if !caller.output.is_empty() {
+                    break;
+                }
                 let (missed, bytes) = self.desk.tail.copy(watcher.next, OUTPUT_LEN);
                 if missed > 0 {
                     caller.output.extend(line(&Word::Missed { bytes: missed }));

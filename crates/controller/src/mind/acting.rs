@@ -10,9 +10,10 @@ use control::{Answer as ControlAnswer, RequestId, Verb};
 use hyper::Method;
 use messages::vm_name::VmName;
 use os::sys::clock;
-use plan::{Action, Decision, HostName, Now, Vm};
+use plan::{Action, Decision, HostName, Now, Vm, Wall};
 use serde::Deserialize;
 
+use super::told::Order;
 use super::{Mind, Told};
 use crate::facts::Report;
 use crate::limits::{AGENT_PATIENCE, REPORT_EVERY, RESERVATION_PATIENCE};
@@ -62,8 +63,8 @@ impl Mind {
             Action::Reset => {
                 let noted = vm.seen.hang.reset.as_ref().map(|reset| reset.at);
                 // What nobody has asked for was noted.
-                handled.hang.ordered = noted.filter(|_| vm.operation.is_none());
-                self.order(&name, Action::Reset, Verb::Reset);
+                let noted = noted.filter(|_| vm.operation.is_none());
+                self.order_as_noted(&name, Action::Reset, Verb::Reset, noted);
             }
             Action::NoteReset => handled.hang.note(now),
             Action::Decide => self.decide_test(now, vm),
@@ -87,7 +88,7 @@ impl Mind {
                     .happened(now.wall.0, Some(vm.as_str()), "started", sentence);
                 let handled = self.handled.entry(vm.clone()).or_default();
                 handled.memory.starts(now.time);
-                handled.hang.answers.boots(now.wall);
+                handled.hang.boots(now);
                 handled.ending = None;
             }
             Err(error) => self
@@ -141,18 +142,27 @@ impl Mind {
 
     /// Gives an order to the VM's process here.
     fn order(&mut self, vm: &VmName, action: Action, verb: Verb) {
+        self.order_as_noted(vm, action, verb, None);
+    }
+
+    /// The same; `noted`: when a reset was noted that nobody has asked for.
+    fn order_as_noted(&mut self, vm: &VmName, action: Action, verb: Verb, noted: Option<Wall>) {
         tracing::info!("{vm}: {verb:?}");
         let handled = self.handled.entry(vm.clone()).or_default();
         handled.memory.orders(action.clone(), clock::now());
         // An agent that dies before it has written down that a reset was done gives that order again.
         let is_reset = verb == Verb::Reset;
-        let noted = handled.hang.ordered.filter(|_| is_reset);
         let operation = is_reset.then(|| self.number_of(vm, |kind| *kind == KindRecord::Reset));
         let operation = operation.flatten().filter(|_| noted.is_none());
         let asked = || operation.as_ref()?.parse().ok();
         let id = noted.map(|at| RequestId(u128::from(at.0))).or_else(asked);
         let id = id.unwrap_or_else(|| RequestId(os::entropy::random_u128()));
         let (sockets, tell, vm) = (self.sockets.clone(), self.tell.clone(), vm.clone());
+        let order = Order {
+            action,
+            operation,
+            noted,
+        };
         let thread = std::thread::Builder::new().name("order".into()).spawn(move || {
             let answer = caller::process(&sockets, &vm)
                 .map_err(|error| error.to_string())
@@ -167,7 +177,7 @@ impl Mind {
                 Ok(_) => Ok(()),
                 Err(sentence) => Err(sentence),
             };
-            let _ = tell.send(Told::Ordered(vm, (action, operation), result));
+            let _ = tell.send(Told::Ordered(vm, order, result));
         });
         if let Err(error) = thread {
             tracing::warn!("this host gives no more threads: {error}");

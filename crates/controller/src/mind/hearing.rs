@@ -8,10 +8,10 @@ use messages::time::{Span, Time};
 use messages::vm_name::VmName;
 use os::sys::clock;
 use plan::{Action, HostName, Now, Wall};
-use report::{Happening, Line, RoleWord, SuspicionWord};
+use report::{Happening, Line, RoleWord, StateWord, SuspicionWord};
 use store::Change;
 
-use super::told::Owners;
+use super::told::{Order, Owners};
 use super::{Mind, Told};
 use crate::facts::{ProcessReport, Report};
 use crate::keeper::Watched;
@@ -33,13 +33,13 @@ impl Mind {
                 self.hear_reservation(&vm, &host, answer);
                 return true;
             }
-            Told::Ordered(vm, (action, operation), answer) => {
-                self.hear_order(&vm, &action, operation.as_deref(), answer);
+            Told::Ordered(vm, order, answer) => {
+                self.hear_order(&vm, &order, answer);
                 return true;
             }
             Told::Probed(vm, target, said) => {
                 if let Some(handled) = self.handled.get_mut(&vm) {
-                    handled.hang.on_probe(now(), &target, said);
+                    handled.hang.on_probe(now(), target, said);
                 }
             }
             Told::Wrote(key, result) => {
@@ -113,12 +113,16 @@ impl Mind {
 
     /// What the processes here say, which is this host's own report too.
     fn hear_statuses(&mut self, at: Time, mut statuses: Vec<Status>) {
+        for handled in self.handled.values_mut() {
+            handled.hang.is_unknown = false;
+        }
         for status in &statuses {
             if let Ok(vm) = VmName::new(&status.name)
                 && let Some(handled) = self.handled.get_mut(&vm)
             {
                 let process = sight::process(&self.known, &self.heard, &self.me, status);
                 handled.memory.on_status(at, &process);
+                handled.hang.is_unknown |= status.protection.state == StateWord::Unknown;
             }
         }
         for status in &mut statuses {
@@ -184,34 +188,26 @@ impl Mind {
             .on_reservation(now, (vm, host), granted, &mut self.backoff);
     }
 
-    fn hear_order(
-        &mut self,
-        vm: &VmName,
-        action: &Action,
-        operation: Option<&str>,
-        answer: Result<(), String>,
-    ) {
+    fn hear_order(&mut self, vm: &VmName, order: &Order, answer: Result<(), String>) {
+        let Order { action, .. } = order;
         if let Err(why) = &answer {
             tracing::debug!("{vm} does not take {action:?}: {why}");
         }
         let is_reset = *action == Action::Reset && answer.is_ok();
         let handled = self.handled.entry(vm.clone()).or_default();
-        let is_automatic = *action == Action::Reset && handled.hang.ordered.is_some();
-        if is_automatic {
-            handled.hang.on_order(is_reset);
-        }
         let answer = answer.as_ref().copied().map_err(String::as_str);
         handled.memory.on_answer(clock::now(), action, answer);
-        if is_reset && is_automatic {
+        if let Some(noted) = order.noted.filter(|_| is_reset) {
             // No operation shows that it is done.
             handled.memory.on_confirmed();
+            handled.hang.on_reset(now(), noted);
             let sentence = format!(
                 "{vm} was reset without anybody's word, since its guest hung and its settings want that \
                  (`on_hang`); it is not reset so again within ten minutes"
             );
             self.happenings
                 .happened(now().wall.0, Some(vm.as_str()), "guest-reset", sentence);
-        } else if let Some(operation) = operation.filter(|_| is_reset) {
+        } else if let Some(operation) = order.operation.as_deref().filter(|_| is_reset) {
             self.confirm(vm, operation);
         }
     }
@@ -255,7 +251,7 @@ impl Mind {
                 let handled = self.handled.entry(vm).or_default();
                 handled.memory.on_not_handed_over(clock::now(), why);
             }
-            Happening::Reset { .. } => self.handled.entry(vm).or_default().hang.answers.boots(at.wall),
+            Happening::Reset { .. } => self.handled.entry(vm).or_default().hang.boots(at),
             Happening::Halt(ending) => self.handled.entry(vm).or_default().ending = Some(ending.clone()),
             _ => return false,
         }

@@ -3,7 +3,7 @@
 //!
 //! One probe of a guest at a time, and a bounded number of all: a guest that is slow to answer delays nobody.
 
-use std::io::ErrorKind;
+use std::io;
 use std::time::Duration;
 
 use control::Status;
@@ -14,7 +14,7 @@ use report::FlagWord;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::hanging::{Target, written};
+use super::hanging::{News, Target};
 use super::{Mind, Told};
 use crate::limits::{PROBE_EVERY, PROBE_PATIENCE, PROBES_MAX};
 
@@ -40,14 +40,13 @@ impl Mind {
         });
         for name in due(now.time, of_guest.collect()) {
             let hang = self.handled.get_mut(&name).map(|handled| &mut handled.hang);
-            let Some((hang, target)) = hang.and_then(|hang| hang.target.clone().map(|target| (hang, target)))
-            else {
+            let Some((hang, target)) = hang.and_then(|hang| hang.target.map(|target| (hang, target))) else {
                 continue;
             };
             (hang.probed, hang.is_probing) = (Some(now.time), true);
             let tell = self.tell.clone();
             self.runtime.spawn(async move {
-                let said = probe(&target, PROBE_PATIENCE).await;
+                let said = probe(target, PROBE_PATIENCE).await;
                 // Nobody listens any more when the agent ends.
                 let _ = tell.send(Told::Probed(name, target, said));
             });
@@ -64,9 +63,9 @@ impl Mind {
             self.happenings
                 .happened(now.wall.0, Some(name.as_str()), word, sentence);
         };
-        match (&vm.seen.hang.silence, hang.told) {
-            (Some(silence), None) => {
-                hang.told = Some((silence.sign, now.time));
+        let silence = vm.seen.hang.silence.as_ref();
+        match (hang.news(now.time, silence), silence) {
+            (Some(News::Silent), Some(silence)) => {
                 let age = report::amount::lasted(now.time.since(silence.since));
                 let sentence = format!(
                     "the guest of {name} has been silent for {age}: {}; no failover cures that",
@@ -74,8 +73,7 @@ impl Mind {
                 );
                 tell("guest-silent", sentence);
             }
-            (None, Some((sign, at))) if hang.answers.well_at(sign).is_some_and(|well| well > at) => {
-                hang.told = None;
+            (Some(News::Back), _) => {
                 tell("guest-back", format!("the guest of {name} is silent no more"));
             }
             _ => {}
@@ -108,32 +106,39 @@ impl Mind {
 
 /// Asks the guest for nothing: connects, says that nothing comes, and waits for the end of what the guest
 /// says, or its first byte. A connection alone says too little, since a gateway takes one in the place of a
-/// guest that hangs. The clause of an error says what came instead.
-async fn probe(target: &Target, patience: Duration) -> Result<(), String> {
-    let (host, port) = target;
-    let place = written(target);
+/// guest that hangs. The clause of an error says what came instead; `None`: nothing that tells of the guest.
+async fn probe(target: Target, patience: Duration) -> Option<Result<(), String>> {
     let asked = tokio::time::timeout(patience, async {
-        let mut stream = TcpStream::connect((host.as_str(), *port)).await?;
+        let mut stream = TcpStream::connect(target).await?;
+        // A connection that is given up is reset: else a service that does not answer would keep one half of
+        // each for ever.
+        stream.set_zero_linger()?;
         stream.shutdown().await?;
         stream.read(&mut [0]).await
     });
     match asked.await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) if is_refusal(error.kind()) => Err(format!("{place} refuses connections")),
-        Ok(Err(error)) => Err(format!("{place} cannot be reached ({error})")),
-        Err(_) => Err(format!(
-            "{place} has not answered within {} s",
-            patience.as_secs()
-        )),
+        Ok(Ok(_)) => Some(Ok(())),
+        Ok(Err(error)) => silence(target, &error).map(Err),
+        Err(_) => {
+            let seconds = patience.as_secs();
+            Some(Err(format!("{target} has not answered within {seconds} s")))
+        }
     }
 }
 
-/// Does this come where a host, or a gateway for a guest, takes no connection, or takes it back?
-fn is_refusal(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset | ErrorKind::NotConnected
-    )
+/// What an error of a connection to this address says of the guest, as a clause; `None`: nothing, since it is
+/// the agent's own, which has no descriptor, port or route left, or may not connect.
+fn silence(target: Target, error: &io::Error) -> Option<String> {
+    use io::ErrorKind::{ConnectionRefused, ConnectionReset, HostUnreachable, NotConnected, TimedOut};
+    match error.kind() {
+        // A connection that was taken back is not connected any more.
+        ConnectionRefused | ConnectionReset | NotConnected => Some(format!("{target} refuses connections")),
+        HostUnreachable | TimedOut => Some(format!("{target} cannot be reached ({error})")),
+        _ => {
+            tracing::debug!("{target} cannot be probed: {error}");
+            None
+        }
+    }
 }
 
 #[cfg(test)]
@@ -159,5 +164,42 @@ mod tests {
             due(now, vec![(name(0), Some(now), false), (name(1), None, false)]),
             [name(1)]
         );
+    }
+
+    #[test]
+    fn what_is_amiss_with_the_agent_itself_says_nothing_of_the_guest() {
+        let target = "10.0.0.9:80".parse().unwrap();
+        let says = |number| silence(target, &io::Error::from_raw_os_error(number));
+        // EACCES, EPERM, EMFILE, ENFILE, ENOBUFS, EADDRNOTAVAIL, ENETUNREACH.
+        for own in [13, 1, 24, 23, 105, 99, 101] {
+            assert_eq!(says(own), None, "{own}");
+        }
+        // ECONNREFUSED, ECONNRESET, ENOTCONN.
+        for refused in [111, 104, 107] {
+            assert_eq!(says(refused).unwrap(), "10.0.0.9:80 refuses connections");
+        }
+        // ETIMEDOUT, EHOSTUNREACH.
+        for unreached in [110, 113] {
+            assert!(
+                says(unreached).unwrap().contains("cannot be reached"),
+                "{unreached}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_service_that_does_not_answer_is_left_with_no_half_of_a_connection() {
+        let service = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = service.local_addr().unwrap();
+        let said = probe(target, Duration::from_millis(50)).await;
+        assert!(said.unwrap().unwrap_err().contains("has not answered"));
+        let (mut taken, _) = service.accept().await.unwrap();
+        // The end of the connection that the probe has said, and behind it that it was taken back.
+        assert_eq!(taken.read(&mut [0]).await.ok().unwrap_or(0), 0);
+        taken.ready(tokio::io::Interest::ERROR).await.unwrap();
+        assert!(taken.take_error().unwrap().is_some() || taken.peer_addr().is_err());
+        drop(service);
+        let refused = probe(target, Duration::from_secs(60)).await;
+        assert_eq!(refused, Some(Err(format!("{target} refuses connections"))));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use control::Status;
 use messages::time::Time;
 use messages::vm_name::VmName;
-use plan::{Action, HostName, Ownership};
+use plan::{Action, HostName, Ownership, Wall};
 
 use crate::facts::Report;
 use crate::keeper::Watched;
@@ -45,6 +45,17 @@ pub struct Over {
     pub claimed_wall_ns: u64,
 }
 
+/// An order that was given to a process, and what it was given for.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// What the process is to do.
+    pub action: Action,
+    /// Number of the operation; `None`: it was given for none.
+    pub operation: Option<String>,
+    /// When a reset was noted that nobody has asked for; `None`: somebody has, or it is another order.
+    pub noted: Option<Wall>,
+}
+
 /// What the mind is told.
 #[derive(Debug)]
 pub enum Told {
@@ -62,11 +73,11 @@ pub enum Told {
     Arbiter(Owners),
     /// Another host has granted a reservation for a VM, or refused.
     Reserved(VmName, HostName, Result<SocketAddr, String>),
-    /// A process of this host has taken an order, or refused it with a sentence. The order was given for the
-    /// operation of this number; `None`: for none.
-    Ordered(VmName, (Action, Option<String>), Result<(), String>),
-    /// The guest of a VM was probed at this host and port, and has answered, or not for this reason.
-    Probed(VmName, (String, u16), Result<(), String>),
+    /// A process of this host has taken an order, or refused it with a sentence.
+    Ordered(VmName, Order, Result<(), String>),
+    /// The guest of a VM was probed at this address, and has answered, or not for this reason; `None`: that
+    /// tells nothing of the guest.
+    Probed(VmName, SocketAddr, Option<Result<(), String>>),
     /// A change of the store was made, or was not.
     Wrote(String, Result<(), String>),
 }

@@ -39,7 +39,7 @@ pub enum Deed {
 /// It does not run or has no backup, something else is under way, or there is no such VM or host.
 pub fn deed(scene: &Scene, name: &VmName, deed: &Deed, wisher: &Wisher) -> Result<Change, Problem> {
     let (vm, _) = find(scene, name)?;
-    let Some((owner, _)) = vm.live.as_ref().filter(|_| vm.face.observed.is_some()) else {
+    let Some((owner, status)) = vm.live.as_ref().filter(|_| vm.face.observed.is_some()) else {
         let reasons = vm.face.reasons.iter().map(plan::Why::reason).collect();
         let detail = format!("{name} is not seen to run");
         return Err(Problem::new("not-now", detail).because(reasons));
@@ -56,6 +56,7 @@ pub fn deed(scene: &Scene, name: &VmName, deed: &Deed, wisher: &Wisher) -> Resul
         Deed::Failover if member.is_none() => return Err(needs_backup("failover")),
         Deed::Failover => KindRecord::Failover {
             from: owner.as_str().to_owned(),
+            epoch: status.epoch,
         },
         Deed::Move(to) => {
             let to = host(scene, to)?;

@@ -104,6 +104,7 @@ fn usual(world: &mut World, vm: usize, drawn: u64, to: &plan::HostName) -> Kind 
     match drawn {
         0..=1 => Kind::Failover {
             from: names[owner].clone(),
+            epoch: world.vms[vm].live.as_ref().map_or(u64::MAX, |live| live.epoch),
         },
         2..=3 => Kind::Move { to: to.clone() },
         4 => Kind::MoveBackup {
@@ -427,6 +428,7 @@ fn an_operation_goes_on_though_every_agent_is_killed_in_each_of_its_steps() {
             let kind = match seed % 6 {
                 0 => Kind::Failover {
                     from: world.hosts[owner].name.clone(),
+                    epoch,
                 },
                 1 => Kind::Move { to: other },
                 2 => Kind::MoveBackup {

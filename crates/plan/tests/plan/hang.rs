@@ -3,7 +3,8 @@
 
 use messages::time::Span;
 use plan::{
-    Action, Answers, Backoff, Drain, Hang, Host, Kind, Operation, Power, Reset, Sign, Silence, Vm, plan,
+    Action, Answers, Backoff, Drain, Failures, Hang, Health, Host, Kind, Operation, Power, Protected,
+    Refused, Reset, Sign, Silence, Vm, plan,
 };
 use proptest::prelude::*;
 
@@ -49,6 +50,13 @@ fn one_failure_and_a_long_sleep_of_the_agent_are_no_silence() {
     answers.rest();
     answers.hear(at(90), Sign::Probe, refused());
     assert_eq!(answers.silence(AFTER), None, "the guest stood meanwhile");
+    // What one sign says nothing of, another one may.
+    for second in 91..140 {
+        answers.hear(at(second), Sign::Timer, Err("it stands".into()));
+        answers.hear(at(second), Sign::Probe, refused());
+        answers.rest_of(Sign::Probe);
+    }
+    assert_eq!(answers.silence(AFTER).unwrap().sign, Sign::Timer);
 }
 
 #[test]
@@ -171,7 +179,10 @@ fn a_hung_guest_is_left_alone_while_something_else_is_done_with_its_vm() {
     assert!(is_left(&handed));
     for kind in [
         Kind::Start,
-        Kind::Failover { from: name("a") },
+        Kind::Failover {
+            from: name("a"),
+            epoch: u64::MAX,
+        },
         Kind::TestFailover {
             from: name("a"),
             epoch: 1,
@@ -195,6 +206,53 @@ fn a_hung_guest_is_left_alone_while_something_else_is_done_with_its_vm() {
         });
         assert!(!matches!(action, Action::Reset | Action::NoteReset), "{action:?}");
     }
+}
+
+#[test]
+fn a_hung_guest_is_not_reset_while_its_host_is_cut_off_for_certain() {
+    let unwell = |health: Health| {
+        let mut vm = hung(paired(), noted(3, "a", false));
+        vm.seen.health.hear(at(1_000).time, health, None);
+        decided(&vm, |_| {})
+    };
+    let net_down = |net_down_since| Health {
+        is_net_down: true,
+        net_down_since,
+        ..Health::default()
+    };
+    let disk_away = Health {
+        disk_away: Some(("/dev/vdb".into(), at(990).time)),
+        ..Health::default()
+    };
+    assert_eq!(unwell(disk_away), Action::Nothing);
+    assert_eq!(unwell(net_down(Some(at(990).time))), Action::Nothing);
+    // A process that cannot know where its network leads does not keep a guest from being reset.
+    assert_eq!(unwell(net_down(None)), Action::Reset);
+    assert_eq!(unwell(Health::default()), Action::Reset);
+}
+
+#[test]
+fn an_order_that_the_process_has_refused_keeps_no_reset_back() {
+    let refused = |action| {
+        let failures = Failures {
+            count: 9,
+            last: "it is busy".into(),
+            at: at(999).time,
+        };
+        Some(Refused { action, failures })
+    };
+    let mut vm = hung(paired(), None);
+    vm.operation = None;
+    vm.desired.protected = Protected::Off;
+    vm.seen.refused = refused(Action::Dismiss);
+    assert_eq!(decided(&vm, |_| {}), Action::NoteReset);
+    vm.seen.hang.reset = noted(3, "a", false);
+    assert_eq!(decided(&vm, |_| {}), Action::Reset);
+    // The reset itself is given again later, as any order.
+    vm.seen.refused = refused(Action::Reset);
+    vm.desired.protected = Protected::On;
+    let action = decided(&vm, |_| {});
+    assert!(matches!(action, Action::Wait { until: Some(_) }), "{action:?}");
 }
 
 proptest! {
@@ -247,7 +305,10 @@ fn happen(world: &mut World) {
             let from = world.hosts[world.vms[0].live.as_ref().unwrap().host].name.clone();
             let wall = world.now().wall;
             world.vms[0].operation = Some(Operation {
-                kind: Kind::Failover { from },
+                kind: Kind::Failover {
+                    from,
+                    epoch: u64::MAX,
+                },
                 since: wall,
                 progress: wall,
                 is_confirmed: false,

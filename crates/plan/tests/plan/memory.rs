@@ -32,6 +32,33 @@ fn what_a_host_told_that_is_silent_by_now_is_no_sight_of_a_process() {
     assert_eq!(gone_since(&memory), None);
 }
 
+#[test]
+fn an_old_report_does_not_hide_a_backup_that_is_seen() {
+    let told = |host, role, age, epoch| {
+        let mut told = view(host, process(role, Some("a")));
+        (told.age, told.process.epoch) = (age, epoch);
+        told
+    };
+    let old = Span(STALE_REMOTE.0 + 1);
+    for other in [
+        told("c", RoleWord::Backup, old, 9),
+        told("c", RoleWord::Apprentice, Span(0), 9),
+        told("c", RoleWord::Claiming, old, 9),
+    ] {
+        let backup = told("b", RoleWord::Backup, Span(0), 1);
+        for all in [[other.clone(), backup.clone()], [backup, other]] {
+            let member = Views::of(&name("a"), all.to_vec()).member;
+            assert_eq!(member.unwrap().host, name("b"));
+        }
+    }
+    // Nor does it hide that a process is there at all.
+    let all = vec![
+        told("c", RoleWord::Backup, old, 9),
+        told("b", RoleWord::Claiming, Span(0), 1),
+    ];
+    assert!(Views::of(&name("a"), all).is_any());
+}
+
 /// What the planner is shown after a look that finds this process here.
 fn seen(memory: &mut Memory, now: Now, process: Process) -> Seen {
     let views = Views::of(&name("a"), vec![view("a", process)]);

@@ -151,7 +151,10 @@ fn some_operation(tape: &mut Tape<'_>) -> Option<Operation> {
     let is_named = tape.rarely(3);
     let kind = match tape.below(14) {
         0 | 1 => return None,
-        2 => Kind::Failover { from: one },
+        2 => Kind::Failover {
+            from: one,
+            epoch: u64::MAX,
+        },
         3 => Kind::Move { to: other },
         12 => Kind::TestFailover { from: one, epoch: 1 },
         13 => Kind::TestBackup { host: one, epoch: 1 },

@@ -43,8 +43,11 @@ impl Site {
                 return Some((now.after(span), Errand::Own(Own::Protect)));
             }
             Mishap::Failover => {
-                let from = self.store.now().map(|state| name(state.place.1.owner))?;
-                self.begin_operation(now, wall, Kind::Failover { from });
+                let place = self.store.now().map(|state| state.place.1.owner)?;
+                // Of a VM that is not seen to run it is refused.
+                let live = self.agents.get(place).and_then(|agent| agent.live_here(place));
+                let (from, epoch) = (name(place), live?.epoch);
+                self.begin_operation(now, wall, Kind::Failover { from, epoch });
             }
             Mishap::Move(host) => self.begin_operation(now, wall, Kind::Move { to: name(host) }),
             Mishap::MoveBackup => {

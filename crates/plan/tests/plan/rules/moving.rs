@@ -10,15 +10,32 @@ use crate::sample::{at, at_ms, hosts, name, paired, process, site, solo, view};
 #[test]
 fn a_failover_hands_over_and_ends_where_the_vm_has_gone() {
     let mut vm = paired();
-    vm.operation = begun(Kind::Failover { from: name("a") });
+    vm.operation = begun(Kind::Failover {
+        from: name("a"),
+        epoch: u64::MAX,
+    });
     assert_eq!(decide(&vm).action, Action::HandOver { cause: Cause::Wanted });
     vm.seen.here.as_mut().unwrap().process.is_swapping = true;
     assert!(is_wait(&decide(&vm)));
     let mut there = paired();
-    there.operation = begun(Kind::Failover { from: name("b") });
+    there.operation = begun(Kind::Failover {
+        from: name("b"),
+        epoch: u64::MAX,
+    });
     assert_eq!(decide(&there).ended, Some(Outcome::Done));
+    // Somebody has both sides on one host.
+    let mut beside = paired();
+    beside.seen.here.as_mut().unwrap().process.first_epoch = Some(4);
+    for (epoch, ended) in [(4, None), (3, Some(Outcome::Done))] {
+        let from = name("a");
+        beside.operation = begun(Kind::Failover { from, epoch });
+        assert_eq!(decide(&beside).ended, ended);
+    }
     let mut lonely = solo();
-    lonely.operation = begun(Kind::Failover { from: name("a") });
+    lonely.operation = begun(Kind::Failover {
+        from: name("a"),
+        epoch: u64::MAX,
+    });
     assert_eq!(failed(&decide(&lonely)), ["no-backup"]);
     lonely.seen.lost = Some(plan::Lost {
         host: Some(name("b")),
@@ -160,7 +177,13 @@ fn nothing_is_handed_over_while_the_arbiter_is_away() {
         ..site(&me, &hosts)
     };
     let mut vm = ill();
-    for operation in [None, begun(Kind::Failover { from: name("a") })] {
+    for operation in [
+        None,
+        begun(Kind::Failover {
+            from: name("a"),
+            epoch: u64::MAX,
+        }),
+    ] {
         vm.operation = operation;
         let decision = plan(now, &site, std::slice::from_ref(&vm), &Backoff::new(1)).remove(0);
         assert!(is_wait(&decision) && codes(&decision.reasons) == ["arbiter-away"]);

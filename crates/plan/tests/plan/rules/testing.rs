@@ -138,10 +138,13 @@ fn an_owner_is_not_killed_unless_its_backup_is_seen_to_guard() {
                 is_wait(&decision) && decision.ended.is_none(),
                 "{index}: {decision:?}"
             );
-            // Nobody waits for it for long.
-            let late = decide_at(at(100 + 16), &vm, |_| {});
-            let expected: &[&str] = if is_decided { &[] } else { &["test-void"] };
-            assert_eq!(failed(&late), expected, "{index}");
+            // Nobody waits for it for long, and nobody is killed minutes later.
+            let patience = if is_decided { 30 } else { 15 };
+            let in_time = decide_at(at(100 + patience), &vm, |_| {});
+            assert_eq!(in_time.ended, None, "{index}");
+            let late = decide_at(at(101 + patience), &vm, |_| {});
+            assert_eq!(failed(&late), ["test-void"], "{index}");
+            assert_ne!(late.action, Action::Kill { epoch: 1 });
         }
     }
 }
@@ -176,6 +179,23 @@ fn a_test_that_is_not_decided_fails_soon_if_its_host_is_silent_and_holds_nothing
         tested(&mut vm, kind, false);
         assert_eq!(failed(&decide(&vm)), ["test-void"]);
     }
+}
+
+#[test]
+fn a_test_that_is_decided_fails_if_its_half_still_lives_long_after_that() {
+    // Its agent is silent, perhaps since it has just killed.
+    let mut vm = guarded();
+    tested(&mut vm, backup_on("b"), true);
+    let silent = |now| decide_at(now, &vm, |hosts| hosts[1].heard = Some(at(94).time));
+    assert_eq!(silent(at(101)).ended, None);
+    assert_eq!(failed(&silent(at(131))), ["host-silent"]);
+    // Or it has all that it needs, and does not do it.
+    assert_eq!(decide_at(at(130), &vm, |_| {}).ended, None);
+    assert_eq!(failed(&decide_at(at(131), &vm, |_| {})), ["test-void"]);
+    // What has gone on in the next epoch has its backup in the end, however late.
+    let mut again = gone_on(RoleWord::Primary, Some("c"), Some(1));
+    tested(&mut again, backup_on("b"), true);
+    assert_eq!(decide_at(at(400), &again, |_| {}).ended, Some(Outcome::Done));
 }
 
 #[test]
