@@ -48,7 +48,7 @@ pub const FAREWELL_BYTES_MAX: usize = 64 << 10;
 pub const ROUND_TRIPS: usize = 5;
 /// A port that is examined answers for so long.
 pub const ECHO_LASTS: Duration = Duration::from_secs(4);
-/// Threads that look into the arbiter's directory for other hosts at once; one more finds it silent.
+/// Threads that look into the arbiter's directory for other hosts at once; one more waits for its turn.
 pub const LOOKS_MAX: usize = 4;
 /// A host that joins has this long for all that it asks.
 pub const JOINING_LASTS: Duration = Duration::from_secs(120);

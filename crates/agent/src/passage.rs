@@ -19,12 +19,14 @@ use crate::limits::{ANSWER_LEN_MAX, PASSAGE_BYTES};
 /// # Errors
 /// The process has ended, or has too many callers just now.
 pub async fn order_snapshot(process: &Found, hook: bool) -> io::Result<UnixStream> {
+    order(process, Verb::Snapshot { hook }).await
+}
+
+/// Sends a request to a process on a connection of its own, on which the answer comes.
+async fn order(process: &Found, verb: Verb) -> io::Result<UnixStream> {
     let mut stream = UnixStream::from_std(process.connect()?)?;
-    let order = Request {
-        id: RequestId::default(),
-        verb: Verb::Snapshot { hook },
-    };
-    stream.write_all(&line(&order)).await?;
+    let id = RequestId::default();
+    stream.write_all(&line(&Request { id, verb })).await?;
     Ok(stream)
 }
 
@@ -38,12 +40,7 @@ pub async fn order_console(
     process: &Found,
     wish: ConsoleWish,
 ) -> io::Result<Result<(UnixStream, Vec<u8>), Answer>> {
-    let mut stream = UnixStream::from_std(process.connect()?)?;
-    let order = Request {
-        id: RequestId::default(),
-        verb: Verb::Console(wish),
-    };
-    stream.write_all(&line(&order)).await?;
+    let mut stream = order(process, Verb::Console(wish)).await?;
     let mut text = Vec::new();
     let answer = async {
         // Byte after byte: what stands behind the line belongs to the caller.

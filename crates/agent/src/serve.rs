@@ -299,9 +299,9 @@ async fn answer_each<S, W>(
 
 /// Who has called from another host, with the stream to the caller and what is answered to it.
 enum Guest {
-    /// Another agent.
+    /// Another agent, which gets the routes of all callers.
     Agent(TlsStream<TcpStream>, Router),
-    /// A host that joins.
+    /// A host that joins, which gets the three questions of its own.
     Newcomer(TlsStream<TcpStream>, Router),
 }
 

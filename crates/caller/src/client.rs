@@ -216,7 +216,7 @@ impl Caller {
         }
     }
 
-    /// The connection.
+    /// The connection, for whoever waits for it or writes to it without waiting.
     pub(crate) fn stream(&self) -> &UnixStream {
         &self.stream
     }

@@ -83,11 +83,15 @@ impl Caller {
     /// May it say something now? Then what it says has a bound: of what comes before a request, all is taken.
     pub fn is_listened_to(&self) -> bool {
         match self.phase {
-            Phase::Idle => self.output.is_empty(),
             // What it types waits with the kernel while the guest takes none of it.
             Phase::Watches(_) => self.input.len() < REQUEST_LEN_MAX,
-            _ => false,
+            _ => self.may_ask(),
         }
+    }
+
+    /// May it send a request?
+    pub fn may_ask(&self) -> bool {
+        matches!(self.phase, Phase::Idle) && self.output.is_empty()
     }
 
     /// Does it owe something: the rest of a request, or that it takes what it is told? And for how long may

@@ -169,7 +169,8 @@ impl Server {
         if flags.contains(PollFlags::IN) && caller.is_listened_to() {
             caller.read(now);
         }
-        while self.callers.get(at).is_some_and(Caller::is_listened_to) && self.take(at, now) {}
+        // What was typed at the console is taken where that is shown.
+        while self.callers.get(at).is_some_and(Caller::may_ask) && self.take_request(at, now) {}
         let Some(caller) = self.callers.get_mut(at) else {
             return;
         };
@@ -194,14 +195,6 @@ impl Server {
         if matches!(caller.phase, Phase::Gone) {
             let id = caller.id;
             self.desk.forget(id);
-        }
-    }
-
-    /// Takes the next that a caller says; false: it is not there wholly, or waits.
-    fn take(&mut self, at: usize, now: Instant) -> bool {
-        match self.callers.get(at).map(|caller| &caller.phase) {
-            Some(Phase::Watches(_)) => self.take_typed(at),
-            _ => self.take_request(at, now),
         }
     }
 

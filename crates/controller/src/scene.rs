@@ -42,6 +42,12 @@ impl SceneVm {
         live.max_by_key(|view| view.process.epoch)
     }
 
+    /// Its owner's host, and what its live process has said last; `None`: it is not seen to run by now.
+    #[must_use]
+    pub fn running(&self) -> Option<&(HostName, Status)> {
+        self.live.as_ref().filter(|_| self.face.observed.is_some())
+    }
+
     /// The host of the VM's backup, as its owner says; `None`: it has none, or no owner was seen.
     #[must_use]
     pub fn member(&self) -> Option<&HostName> {

@@ -35,8 +35,8 @@ pub struct Broken {
     pub draw: fn(u64) -> Options,
     /// Changes what is different in the world.
     pub change: fn(&mut Options),
-    /// Is it about agents? In the worlds of all other variants the keeper looks after the guest.
-    pub agents: bool,
+    /// What the agents do wrong that look after the guest; `None`: there are none, and the keeper does.
+    pub flaw: Option<Flaw>,
     /// The check that is meant to catch it; `None`: any may.
     pub expected: Option<Check>,
     /// Is the check off that listens to the talk between the processes, so that only what the outside sees
@@ -51,7 +51,7 @@ const fn variant(name: &'static str, rule: &'static str, mutation: Mutation) -> 
         mutation: Some(mutation),
         draw: Options::draw,
         change: |_| {},
-        agents: false,
+        flaw: None,
         expected: None,
         deaf: false,
     }
@@ -72,7 +72,7 @@ const fn world(name: &'static str, rule: &'static str, change: fn(&mut Options))
         mutation: None,
         draw: Options::draw,
         change,
-        agents: false,
+        flaw: None,
         expected: None,
         deaf: false,
     }
@@ -103,19 +103,12 @@ fn without_notices(options: &mut Options) {
 }
 
 /// A variant in which the agents that look after the guest do something wrong.
-const fn agents(name: &'static str, expected: Check, change: fn(&mut Options)) -> Broken {
+const fn agents(name: &'static str, expected: Check, flaw: Flaw) -> Broken {
     Broken {
         draw: Options::draw_kept_by_agents,
-        agents: true,
+        flaw: Some(flaw),
         expected: Some(expected),
-        ..world(name, "0122", change)
-    }
-}
-
-/// Gives the agents of a world a flaw.
-fn flawed(options: &mut Options, flaw: Flaw) {
-    if let Some(site) = &mut options.site {
-        site.flaw = Some(flaw);
+        ..world(name, "0122", |_| {})
     }
 }
 
@@ -279,52 +272,46 @@ pub const VARIANTS: [Broken; 58] = [
     forming("epoch won without an answer kept", Mutation::DoubtForgotten),
     forming("backup built without the proof", Mutation::BuiltUnproven),
     forming("begun before the backup is ready", Mutation::BegunBeforeReady),
-    agents("agents forget what a host has done", Check::Agents, |options| {
-        flawed(options, Flaw::NoBackoff);
-    }),
-    agents("agents want both halves on one host", Check::Agents, |options| {
-        flawed(options, Flaw::OwnersHost);
-    }),
+    agents(
+        "agents forget what a host has done",
+        Check::Agents,
+        Flaw::NoBackoff,
+    ),
+    agents(
+        "agents want both halves on one host",
+        Check::Agents,
+        Flaw::OwnersHost,
+    ),
     agents(
         "agents take an old report for a new one",
         Check::Agents,
-        |options| {
-            flawed(options, Flaw::OldIsNew);
-        },
+        Flaw::OldIsNew,
     ),
     agents(
         "agents do not wait for the reservation",
         Check::Agents,
-        |options| {
-            flawed(options, Flaw::NoReservation);
-        },
+        Flaw::NoReservation,
     ),
     agents(
         "agents protect what nobody wants protected",
         Check::Agents,
-        |options| {
-            flawed(options, Flaw::Unwanted);
-        },
+        Flaw::Unwanted,
     ),
-    agents("agents choose a host that is drained", Check::Agents, |options| {
-        flawed(options, Flaw::DrainIgnored);
-    }),
-    agents("agents do not protect again", Check::Liveness, |options| {
-        flawed(options, Flaw::Idle);
-    }),
+    agents(
+        "agents choose a host that is drained",
+        Check::Agents,
+        Flaw::DrainIgnored,
+    ),
+    agents("agents do not protect again", Check::Liveness, Flaw::Idle),
     agents(
         "agents hand over what nobody wants moved",
         Check::Agents,
-        |options| {
-            flawed(options, Flaw::HandsOver);
-        },
+        Flaw::HandsOver,
     ),
     agents(
         "agents dismiss a backup that is wanted",
         Check::Agents,
-        |options| {
-            flawed(options, Flaw::Dismisses);
-        },
+        Flaw::Dismisses,
     ),
     world("disk does not refuse old epochs", "FT 4.1-a", |options| {
         options.storage.fenced = false;
@@ -362,8 +349,9 @@ impl Broken {
         let mut options = (self.draw)(seed);
         (self.change)(&mut options);
         options.deaf = self.deaf;
-        if !self.agents {
-            options.site = None;
+        match (self.flaw, &mut options.site) {
+            (Some(flaw), Some(site)) => site.flaw = Some(flaw),
+            _ => options.site = None,
         }
         // A log file that goes on where it cannot is a panic, not a violation.
         options.record = false;

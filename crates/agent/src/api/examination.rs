@@ -46,7 +46,8 @@ pub struct Examination {
     pub translates: bool,
     /// The time by the host's clock, in nanoseconds since 1970.
     pub wall_ns: u64,
-    /// Whether the host sees the mark in the arbiter's directory; null: no mark was asked for.
+    /// Whether the host sees the mark in the arbiter's directory; null: no mark was asked for, or the
+    /// directory has not answered in time.
     pub mark_seen: Option<bool>,
     /// A port of the host that answers for a moment; null: no port was asked for, or none is free.
     pub echo: Option<Echo>,
@@ -94,7 +95,6 @@ pub async fn examination(
 ) -> Result<Json<Examination>, Problem> {
     let mark_seen = match wanted.mark.as_str() {
         "" => None,
-        // A directory that does not answer has shown nothing.
         mark if is_mark(mark) => see(&door, mark.to_owned()).await.ok(),
         _ => return Err(Problem::new("bad-request", "`mark` is 32 hexadecimal digits")),
     };

@@ -68,10 +68,7 @@ pub async fn snapshot(
         }
         Some(to) => {
             let path = format!("/v1/vms/{name}/snapshot?here=true&hook={hook}");
-            let far = lead_on(&to, &path).await?;
-            Ok(upgrade(request, place, move |caller| {
-                passage::carry(caller, TokioIo::new(far))
-            }))
+            lead_on(&to, &path, request, place).await
         }
     }
 }
@@ -157,10 +154,7 @@ pub async fn console(
                 query.last,
                 in_query(&by)
             );
-            let far = lead_on(&to, &path).await?;
-            Ok(upgrade(request, place, move |caller| {
-                passage::carry(caller, TokioIo::new(far))
-            }))
+            lead_on(&to, &path, request, place).await
         }
     }
 }
@@ -252,11 +246,7 @@ async fn whereabouts(desk: &Desk, vm: &VmName, here: bool) -> Result<Option<Wher
     }
     desk.look_around().await;
     let scene = desk.now();
-    let (found, _) = wishes::find(&scene, vm)?;
-    let Some((host, _)) = found.live.as_ref().filter(|_| found.face.observed.is_some()) else {
-        let reasons = found.face.reasons.iter().map(plan::Why::reason).collect();
-        return Err(Problem::new("not-now", format!("{vm} is not seen to run")).because(reasons));
-    };
+    let (_, host, _) = wishes::running(&scene, vm)?;
     if *host == scene.me {
         return Ok(None);
     }
@@ -279,11 +269,19 @@ fn gone(vm: &VmName, why: &str) -> Problem {
     Problem::new("not-now", format!("the process of {vm} cannot be reached: {why}"))
 }
 
-/// Has the agent of another host lead on.
-async fn lead_on(to: &Where, path: &str) -> Result<Upgraded, Problem> {
+/// Has the agent of another host lead on, and passes on what comes.
+async fn lead_on(
+    to: &Where,
+    path: &str,
+    request: Request,
+    place: OwnedSemaphorePermit,
+) -> Result<Response, Problem> {
     let led = open(to).await?.lead_on(path).await;
     let led = led.map_err(|error| away(to, error.reason()))?;
-    led.map_err(|answer| refused(to, &answer))
+    let far = led.map_err(|answer| refused(to, &answer))?;
+    Ok(upgrade(request, place, move |caller| {
+        passage::carry(caller, TokioIo::new(far))
+    }))
 }
 
 async fn open(to: &Where) -> Result<Connection, Problem> {

@@ -250,9 +250,9 @@ mod tests {
         assert_eq!(super::took(&lines.concat(), 4, 7), None);
     }
 
-    #[test]
-    fn people_read_what_it_took_and_what_a_client_saw() {
-        let mut shown = Shown {
+    /// A test of the VM shop that took so long.
+    fn shown(took: Took) -> Shown<'static> {
+        Shown {
             vm: "shop",
             test: "test failover",
             operation: "1",
@@ -260,14 +260,19 @@ mod tests {
             killed_pid: 7,
             live_host: "b".into(),
             backup_host: Some("c".into()),
-            took: Took {
-                suspected_ms: Some(9.0),
-                asked_ms: Some(485.0),
-                live_ms: Some(503.0),
-                protected_ms: Some(11_800.0),
-            },
+            took,
             probe: None,
-        };
+        }
+    }
+
+    #[test]
+    fn people_read_what_it_took_and_what_a_client_saw() {
+        let mut shown = shown(Took {
+            suspected_ms: Some(9.0),
+            asked_ms: Some(485.0),
+            live_ms: Some(503.0),
+            protected_ms: Some(11_800.0),
+        });
         let without = text(&shown);
         assert_eq!(
             without,
@@ -284,17 +289,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_no_zero() {
-        let shown = Shown {
-            vm: "shop",
-            test: "test failover",
-            operation: "1",
-            killed_host: "a".into(),
-            killed_pid: 7,
-            live_host: "b".into(),
-            backup_host: Some("c".into()),
-            took: Took::default(),
-            probe: None,
-        };
+        let shown = shown(Took::default());
         assert_eq!(
             text(&shown),
             "  live on b; its events do not tell after what time\n  protected again, backup c"

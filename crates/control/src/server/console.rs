@@ -78,7 +78,7 @@ impl Server {
 
     /// Takes the next piece that a caller at the console has typed; false: it is not there wholly, or the
     /// guest takes no more just now.
-    pub(super) fn take_typed(&mut self, at: usize) -> bool {
+    fn take_typed(&mut self, at: usize) -> bool {
         let Some(caller) = self.callers.get_mut(at) else {
             return false;
         };
@@ -119,7 +119,7 @@ impl Server {
         let (has_left, course) = (self.desk.has_left(), self.desk.course());
         let mut all = true;
         for at in 0..self.callers.len() {
-            // What was typed meanwhile may have room now.
+            // What was typed just now, or earlier and has room only now.
             while self.callers.get(at).is_some_and(is_at_console) && self.take_typed(at) {}
             let Some(caller) = self.callers.get_mut(at) else {
                 break;

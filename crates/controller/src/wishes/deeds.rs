@@ -5,7 +5,7 @@ use plan::HostName;
 use report::StateWord;
 use store::{Expected, Key};
 
-use super::wish::{Change, Wisher, after, find, host, with_operation, write};
+use super::wish::{Change, Wisher, after, find, host, running, with_operation, write};
 use crate::keeper::Write;
 use crate::records::{
     DrainRecord, EndWord, EndedRecord, KindRecord, OperationRecord, OperationState, Place, VmKey,
@@ -38,12 +38,7 @@ pub enum Deed {
 /// # Errors
 /// It does not run or has no backup, something else is under way, or there is no such VM or host.
 pub fn deed(scene: &Scene, name: &VmName, deed: &Deed, wisher: &Wisher) -> Result<Change, Problem> {
-    let (vm, _) = find(scene, name)?;
-    let Some((owner, status)) = vm.live.as_ref().filter(|_| vm.face.observed.is_some()) else {
-        let reasons = vm.face.reasons.iter().map(plan::Why::reason).collect();
-        let detail = format!("{name} is not seen to run");
-        return Err(Problem::new("not-now", detail).because(reasons));
-    };
+    let (vm, owner, status) = running(scene, name)?;
     let member = vm.member();
     let needs_backup = |command: &str| {
         let detail =

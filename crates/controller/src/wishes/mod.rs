@@ -12,4 +12,4 @@ mod wish;
 pub use deeds::{Deed, cancel, deed, drain, ended};
 pub use settings::{Settings, create, delete, settings};
 pub use states::{power, protection};
-pub use wish::{Change, Wisher, find, no_vm};
+pub use wish::{Change, Wisher, find, no_vm, running};

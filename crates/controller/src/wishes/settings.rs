@@ -137,7 +137,7 @@ pub fn settings(
 /// What is changed, and when it takes effect, as it is said when it is done and before.
 fn said(scene: &Scene, name: &VmName, before: &Spec, now: &Spec) -> (String, String) {
     let vm = scene.vms.get(name);
-    let runs = vm.is_some_and(|vm| vm.live.is_some() && vm.face.observed.is_some());
+    let runs = vm.is_some_and(|vm| vm.running().is_some());
     let keys = differing(&before.toml, &now.toml);
     let wished = match now.protection {
         ProtectionWord::On => "it is to have a backup from now on",

@@ -24,7 +24,7 @@ pub fn power(
     if let Some(change) = is_so(name, vm, &before.value, wanted, hard)? {
         return Ok(change);
     }
-    let lives = vm.live.as_ref().filter(|_| vm.face.observed.is_some());
+    let lives = vm.running();
     let home = match (on, &before.value.home) {
         (Some(on), _) => host(scene, on)?.as_str().to_owned(),
         (None, _) if wanted != PowerWord::On || lives.is_some() => {
@@ -81,7 +81,7 @@ fn is_so(
     wanted: PowerWord,
     hard: bool,
 ) -> Result<Option<Change>, Problem> {
-    let lives = vm.live.as_ref().filter(|_| vm.face.observed.is_some());
+    let lives = vm.running();
     let is_paused = lives.is_some_and(|(_, status)| status.paused_since_wall_ns.is_some());
     let since = |asked: &AskedRecord| Wall(asked.at_wall_ns).rfc3339();
     let is_wanted = before.power == wanted;

@@ -1,5 +1,6 @@
 //! `Wisher` and `Change`: what all wishes have in common.
 
+use control::Status;
 use messages::vm_name::VmName;
 use plan::HostName;
 use serde::Serialize;
@@ -117,6 +118,24 @@ pub(super) fn write(key: Key, value: &impl Serialize, expected: Expected) -> Wri
 
 pub(super) fn after<T>(record: Option<&Record<T>>) -> Expected {
     record.map_or(Expected::Absent, |record| Expected::Revision(record.revision))
+}
+
+/// The VM of this name that runs, with its owner's host and what its live process has said last.
+///
+/// # Errors
+/// It is not seen to run, or there is none.
+pub fn running<'a>(
+    scene: &'a Scene,
+    name: &VmName,
+) -> Result<(&'a SceneVm, &'a HostName, &'a Status), Problem> {
+    let (vm, _) = find(scene, name)?;
+    match vm.running() {
+        Some((owner, status)) => Ok((vm, owner, status)),
+        None => {
+            let reasons = vm.face.reasons.iter().map(plan::Why::reason).collect();
+            Err(Problem::new("not-now", format!("{name} is not seen to run")).because(reasons))
+        }
+    }
 }
 
 /// The VM of this name.
