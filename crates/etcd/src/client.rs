@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::http::{Failure, Http, Patience, Status};
 use crate::limits::{ANSWER_LEN_MAX, LEASE_TTL_MAX, LEASE_TTL_MIN};
+use crate::names::Names;
 use crate::wire::{self, Compare, Keys, Lease, Operation, Outcome, Range, Revision};
 use crate::{EtcdError, Settings, Watch};
 
@@ -54,9 +55,24 @@ impl Client {
     /// # Errors
     /// [`EtcdError::Settings`]: the settings are no good, or one of their files.
     pub fn new(settings: Settings) -> Result<Client, EtcdError> {
+        Client::with_names(settings, Names::default())
+    }
+
+    /// As [`Client::new`], for a process that will open no file and start no thread any more: names of
+    /// servers are looked up now and never again, on this thread, however long the system takes for that.
+    ///
+    /// # Errors
+    /// As those of [`Client::new`]. A server whose name has no address now is one that never answers.
+    pub fn at_fixed_addresses(settings: Settings) -> Result<Client, EtcdError> {
+        settings.check()?;
+        let names = Names::fixed(&settings.endpoints);
+        Client::with_names(settings, names)
+    }
+
+    fn with_names(settings: Settings, names: Names) -> Result<Client, EtcdError> {
         settings.check()?;
         Ok(Client {
-            http: Http::new(settings.tls()?),
+            http: Http::new(settings.tls()?, names),
             settings,
             state: Mutex::default(),
         })
@@ -88,6 +104,19 @@ impl Client {
     pub fn range(&self, keys: &Keys, limit: usize) -> Result<Range, EtcdError> {
         let mut body = keys.json();
         body["limit"] = json!(limit.to_string());
+        self.call("/v3/kv/range", &body, Repeat::Harmless, wire::range)
+    }
+
+    /// As [`Client::range`], but the last of these keys, the greatest first, without their values.
+    ///
+    /// # Errors
+    /// As those of [`Client::range`].
+    pub fn greatest(&self, keys: &Keys, limit: usize) -> Result<Range, EtcdError> {
+        let mut body = keys.json();
+        body["limit"] = json!(limit.to_string());
+        body["sort_order"] = json!("DESCEND");
+        body["sort_target"] = json!("KEY");
+        body["keys_only"] = json!(true);
         self.call("/v3/kv/range", &body, Repeat::Harmless, wire::range)
     }
 

@@ -4,23 +4,20 @@
 //! may have got it. The HTTP client does not say: a connector around its own marks the errors of connections
 //! that were never made.
 
-use std::error::Error;
-use std::fmt;
 use std::io::{BufReader, Read};
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde_json::Value;
 use ureq::config::Config;
 use ureq::config::ConfigBuilder;
-use ureq::http::{Response, Uri};
+use ureq::http::Response;
 use ureq::tls::TlsConfig;
 use ureq::typestate::{RequestScope, WithBody};
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport};
+use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnector, Transport};
 use ureq::{Agent, Body, BodyReader};
 
 use crate::limits::{ANSWER_LEN_MAX, WATCH_QUIET_MAX};
+use crate::names::{Names, NotConnected};
 
 /// Makes requests, and keeps connections for the next ones.
 #[derive(Clone, Debug)]
@@ -66,8 +63,8 @@ type RequestConfig = ConfigBuilder<RequestScope<WithBody>>;
 pub type Lines = BufReader<BodyReader<'static>>;
 
 impl Http {
-    /// A client with this TLS.
-    pub fn new(tls: TlsConfig) -> Http {
+    /// A client with this TLS, to which servers' names lead so.
+    pub fn new(tls: TlsConfig, names: Names) -> Http {
         let config = Config::builder()
             .tls_config(tls)
             // A proxy of the environment is for the web, not for the cluster that this host belongs to.
@@ -78,7 +75,7 @@ impl Http {
             .user_agent("lockstep")
             .build();
         Http {
-            agent: Agent::with_parts(config, Marking(DefaultConnector::default()), Literal::default()),
+            agent: Agent::with_parts(config, Marking(DefaultConnector::default()), names),
         }
     }
 
@@ -200,18 +197,6 @@ fn failure(error: ureq::Error) -> Failure {
     }
 }
 
-/// The error of a connection that was not made.
-#[derive(Debug)]
-struct NotConnected(ureq::Error);
-
-impl fmt::Display for NotConnected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Error for NotConnected {}
-
 /// Marks the errors of connections that were not made.
 #[derive(Debug)]
 struct Marking(DefaultConnector);
@@ -227,34 +212,6 @@ impl Connector for Marking {
         self.0
             .connect(details, chained)
             .map_err(|error| ureq::Error::Other(Box::new(NotConnected(error))))
-    }
-}
-
-/// Takes addresses as they are. Only for names it asks the system, on a thread, since that has no deadline.
-#[derive(Debug, Default)]
-struct Literal(DefaultResolver);
-
-impl Resolver for Literal {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        config: &Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let usual = if uri.scheme_str() == Some("https") {
-            443
-        } else {
-            80
-        };
-        let host = uri.host().unwrap_or_default();
-        let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() else {
-            // The wish to look a name up is no part of the request either.
-            let resolved = self.0.resolve(uri, config, timeout);
-            return resolved.map_err(|error| ureq::Error::Other(Box::new(NotConnected(error))));
-        };
-        let mut addresses = self.empty();
-        addresses.push(SocketAddr::new(address, uri.port_u16().unwrap_or(usual)));
-        Ok(addresses)
     }
 }
 

@@ -13,6 +13,7 @@ mod client;
 mod error;
 mod http;
 pub mod limits;
+mod names;
 mod settings;
 mod watch;
 mod wire;

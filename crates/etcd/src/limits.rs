@@ -5,6 +5,8 @@ use std::time::Duration;
 
 /// Servers that a client may know. More are refused with the settings.
 pub const ENDPOINTS_MAX: usize = 16;
+/// Addresses that a server's name may have. Of more, the first ones are used.
+pub const ADDRESSES_MAX: usize = 16;
 /// Bytes of an answer that are read. A longer one is an error, [`crate::EtcdError::TooLarge`].
 pub const ANSWER_LEN_MAX: u64 = 64 << 20;
 /// Bytes of one line of a watch that are read. A longer one is an error, [`crate::EtcdError::TooLarge`].

@@ -19,7 +19,7 @@ use crate::limits::{DEADLINE_MIN, DEADLINE_USUAL, ENDPOINTS_MAX, PEM_LEN_MAX};
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The servers, 1 to 16, such as `http://10.0.0.1:2379` or `https://etcd1.example.org:2379`. A process
-    /// that may not start threads names them by their addresses: looking up a name starts one.
+    /// that may start no threads has their names looked up before ([`crate::Client::at_fixed_addresses`]).
     pub endpoints: Vec<String>,
     /// How long a call may take, at all servers together; at least 10 ms. Two seconds are usual.
     pub deadline: Duration,
@@ -70,8 +70,11 @@ impl Settings {
         }
     }
 
-    /// Checks everything that can be checked without asking a server.
-    pub(crate) fn check(&self) -> Result<(), EtcdError> {
+    /// Checks everything that can be checked without opening a file or asking a server.
+    ///
+    /// # Errors
+    /// [`EtcdError::Settings`]: the sentence says what is no good.
+    pub fn check(&self) -> Result<(), EtcdError> {
         if self.endpoints.is_empty() || self.endpoints.len() > ENDPOINTS_MAX {
             return Err(EtcdError::Settings(format!(
                 "etcd needs 1 to {ENDPOINTS_MAX} endpoints, {} are given",
