@@ -14,7 +14,7 @@ mod serve;
 mod speed;
 
 pub use api::{changes, description, examination, types};
-pub use controller::keeper::{create as create_store, has_host, try_store};
+pub use controller::keeper::{create as create_store, has_host, has_hosts, try_store};
 pub use controller::{HangFacts, Program, VmFacts};
 pub use serve::{AgentError, serve};
 pub use speed::SPEED;

@@ -48,11 +48,11 @@ pub const FAREWELL_BYTES_MAX: usize = 64 << 10;
 pub const ROUND_TRIPS: usize = 5;
 /// A port that is examined answers for so long.
 pub const ECHO_LASTS: Duration = Duration::from_secs(4);
-/// Threads that look into the arbiter's directory for other hosts at once; one more waits for its turn.
+/// Threads that look for marks at the arbiter for other hosts at once; one more waits for its turn.
 pub const LOOKS_MAX: usize = 4;
 /// A host that joins has this long for all that it asks.
 pub const JOINING_LASTS: Duration = Duration::from_secs(120);
-/// The arbiter's directory has this long to show a mark to another host, which waits a little longer.
+/// The arbiter has this long to show a mark to another host, which waits a little longer.
 pub const MARK_PATIENCE: Duration = Duration::from_millis(1_500);
 /// Ports of a host that answer at once because they are examined.
 pub const ECHOES_MAX: usize = 4;

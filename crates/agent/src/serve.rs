@@ -152,9 +152,9 @@ fn begin_to_watch(
     tell: &Sender<Told>,
     ends: &Arc<AtomicBool>,
 ) -> io::Result<()> {
-    let (watched, path) = (tell.clone(), config.arbiter.path.clone());
+    let (watched, arbiter) = (tell.clone(), config.arbiter.place.clone());
     keeper.watch(ends.clone(), move |seen| watched.send(Told::Store(seen)).is_ok())?;
-    mind::watch_ownership(path, mind.wanted_owners(), tell.clone(), ends.clone())?;
+    mind::watch_ownership(arbiter, mind.wanted_owners(), tell.clone(), ends.clone())?;
     watch_processes(sockets, tell.clone(), ends.clone())
 }
 

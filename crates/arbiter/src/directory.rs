@@ -57,6 +57,18 @@ impl DirectoryCells {
         Ok(cells)
     }
 
+    /// The VMs that have an identity here, in the order of their names.
+    ///
+    /// # Errors
+    /// The directory cannot be listed.
+    pub fn vms(&self) -> Result<Vec<VmName>, ArbiterError> {
+        let names = self.names().map_err(|source| self.unusable(source))?;
+        let vm = |name: &String| VmName::new(name.strip_suffix(".id")?).ok();
+        let mut vms: Vec<VmName> = names.iter().filter_map(vm).collect();
+        vms.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        Ok(vms)
+    }
+
     fn unusable(&self, source: io::Error) -> ArbiterError {
         ArbiterError::Directory {
             path: self.directory.clone(),
@@ -84,7 +96,7 @@ impl DirectoryCells {
         let mut bytes = Vec::new();
         let read = File::open(path).and_then(|file| file.take(CELL_LEN_MAX + 1).read_to_end(&mut bytes));
         match read {
-            Ok(_) if bytes.len() as u64 > CELL_LEN_MAX => Err(ArbiterError::Damaged { path: path.into() }),
+            Ok(_) if bytes.len() as u64 > CELL_LEN_MAX => Err(damaged(path)),
             Ok(_) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.unusable(error)),
@@ -194,9 +206,13 @@ impl Cells for DirectoryCells {
     }
 
     fn damaged(&self, vm: &VmName, cell: Cell) -> ArbiterError {
-        ArbiterError::Damaged {
-            path: self.path(vm, cell),
-        }
+        damaged(&self.path(vm, cell))
+    }
+}
+
+fn damaged(path: &Path) -> ArbiterError {
+    ArbiterError::Damaged {
+        what: path.display().to_string(),
     }
 }
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use etcd::EtcdError;
+
 /// Why an arbiter is of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum ArbiterError {
@@ -17,10 +19,21 @@ pub enum ArbiterError {
         /// What the operating system said of the directory.
         source: io::Error,
     },
+    /// The etcd cluster cannot be used.
+    #[error(
+        "the arbiter {place} cannot be used; both hosts must reach it, and its user must be allowed to read \
+         and write there"
+    )]
+    Etcd {
+        /// The cluster, as people write it.
+        place: String,
+        /// What has become of the last question.
+        source: EtcdError,
+    },
     /// This is not the arbiter of the other side.
     #[error(
         "{place} on host {host} {finding} epoch {epoch} of '{vm}' that the primary has claimed; both sides \
-         must see the same directory"
+         must see the same arbiter"
     )]
     NotShared {
         /// The arbiter, as this side calls it.
@@ -60,11 +73,11 @@ pub enum ArbiterError {
         /// The flag by which a command is told of this arbiter.
         flag: String,
     },
-    /// A file with the name of a claim is of another program, or damaged.
-    #[error("{path} is no claim of Lockstep; look at it and remove it if the VM runs nowhere")]
+    /// What has the name of a claim is of another program, or damaged.
+    #[error("{what} is no claim of Lockstep; look at it and remove it if the VM runs nowhere")]
     Damaged {
-        /// Path of the claim's file.
-        path: PathBuf,
+        /// The claim's file, or whatever keeps it.
+        what: String,
     },
     /// The file system said that a file was made, and it is not there.
     #[error(
@@ -98,6 +111,11 @@ pub enum ArbiterError {
         epoch: u64,
     },
 }
+
+/// A text that names no arbiter, with what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NoPlace(pub(crate) String);
 
 impl ArbiterError {
     /// Is this a refusal after which everything is as it was?

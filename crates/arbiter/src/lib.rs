@@ -13,19 +13,29 @@ mod asker;
 mod cells;
 mod directory;
 mod error;
+mod etcd_place;
 pub mod limits;
 mod local;
+mod mark;
+mod over_etcd;
+mod place;
 mod record;
 pub mod start;
 mod test_and_set;
+
+use std::fmt;
 
 use replica::{Claim, Epoch, Verdict, VmName};
 
 pub use asker::{Asker, Heard};
 pub use cells::{Cell, Cells, Created};
 pub use directory::{DirectoryArbiter, DirectoryCells};
-pub use error::ArbiterError;
+pub use error::{ArbiterError, NoPlace};
+pub use etcd_place::EtcdPlace;
 pub use local::{LocalDirectory, LocalError, LocalLock, SignOfLife};
+pub use mark::{Mark, is_mark, sees};
+pub use over_etcd::{EtcdArbiter, EtcdCells};
+pub use place::Place;
 pub use record::{Closing, Origin, Process, Record};
 pub use test_and_set::TestAndSet;
 
@@ -39,7 +49,7 @@ pub struct Answer {
 }
 
 /// Decides claims: an atomic test-and-set that outlives both replicas.
-pub trait Arbiter: Send {
+pub trait Arbiter: Send + fmt::Debug {
     /// "I am the one for (`vm`, `claim.epoch`)." Asking again with the same owner gives the same answer. If
     /// `claim.after` names an owner of the epoch before, and this arbiter does not hold that owner's claim,
     /// the answer is [`Verdict::Unreachable`]: this is another arbiter than that of the pair.
@@ -64,6 +74,7 @@ pub trait Arbiter: Send {
     /// The epoch is not that owner's, or the arbiter could not be reached.
     fn close(&mut self, vm: &VmName, epoch: Epoch, owner: u128, why: &Closing) -> Result<(), ArbiterError>;
 
-    /// The flag by which a command is told of this arbiter, such as `--arbiter /shared/arbiter`.
+    /// The flag by which a command is told of this arbiter, such as `--arbiter /shared/arbiter`: the word and
+    /// its [`Place`].
     fn flag(&self) -> String;
 }

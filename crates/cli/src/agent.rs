@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use agent::{HangFacts, Program, VmFacts};
 use anyhow::{Context, Result, anyhow, bail};
+use arbiter::{Place, Process};
 use link::Key;
 use membership::config::{Config, DirectoryConfig};
 use replica::Span;
@@ -100,25 +101,9 @@ fn init(args: &InitArgs) -> Result<ExitCode> {
     let file = &args.place.config;
     let directory = file.parent().unwrap_or(Path::new("."));
     private_directory(directory)?;
-    let shared = std::path::absolute(&args.shared)?;
-    if !shared.is_dir() {
-        return Err(usage::mark(anyhow!(
-            "there is no directory {}; mount what the hosts share first",
-            shared.display()
-        )));
-    }
-    let is_first = make_common(&shared, args.etcd.is_empty())?;
+    let of_site = of_site(args)?;
+    let is_first = make_common(&of_site)?;
     make_key(&directory.join(KEY_FILE), is_first)?;
-    let of_site = OfSite {
-        directory: match args.etcd.is_empty() {
-            true => DirectoryConfig::Shared {
-                path: shared.join("directory"),
-            },
-            false => DirectoryConfig::etcd(&args.etcd),
-        },
-        arbiter: shared.join("arbiter"),
-        ports: None,
-    };
     let text = text(&args.place, args.address, &of_site)?;
     write_new(file, &text)?;
     let config = Config::load(file)?;
@@ -138,15 +123,52 @@ fn init(args: &InitArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Where the site keeps what its hosts have in common.
+fn of_site(args: &InitArgs) -> Result<OfSite> {
+    let shared = args.shared.as_deref().map(std::path::absolute).transpose()?;
+    if let Some(shared) = shared.as_ref().filter(|shared| !shared.is_dir()) {
+        return Err(usage::mark(anyhow!(
+            "there is no directory {}; mount what the hosts share first",
+            shared.display()
+        )));
+    }
+    // The command line has it unless the other two are given.
+    let shared = shared.unwrap_or_default();
+    let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
+    let arbiter = args.arbiter.clone().map(|place| place.with_paths(whole));
+    Ok(OfSite {
+        directory: match args.etcd.is_empty() {
+            true => DirectoryConfig::Shared {
+                path: shared.join("directory"),
+            },
+            false => DirectoryConfig::etcd(&args.etcd),
+        },
+        arbiter: arbiter.unwrap_or_else(|| Place::Directory(shared.join("arbiter"))),
+        ports: None,
+    })
+}
+
 /// Makes what the hosts of the site have in common, unless it is there; true: it was not.
-fn make_common(shared: &Path, has_store: bool) -> Result<bool> {
-    let arbiter = shared.join("arbiter");
-    let is_first = !arbiter.exists();
-    private_directory(&arbiter)?;
-    if has_store {
-        let store = shared.join("directory");
-        private_directory(&store)?;
-        agent::create_store(&store)?;
+fn make_common(of_site: &OfSite) -> Result<bool> {
+    let mut is_first = true;
+    if let Some(arbiter) = of_site.arbiter.directory() {
+        is_first = !arbiter.exists();
+        private_directory(arbiter)?;
+    } else {
+        // It must be reached from here, and be written.
+        of_site.arbiter.open(Process::here(None))?;
+    }
+    match &of_site.directory {
+        DirectoryConfig::Shared { path } => {
+            is_first &= !path.exists();
+            private_directory(path)?;
+            agent::create_store(path)?;
+        }
+        DirectoryConfig::Etcd { .. } if of_site.arbiter.directory().is_none() => {
+            is_first = !agent::has_hosts(&of_site.directory)?;
+        }
+        // The directory of the arbiter tells.
+        DirectoryConfig::Etcd { .. } => {}
     }
     Ok(is_first)
 }

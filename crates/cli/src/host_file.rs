@@ -5,9 +5,10 @@ use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use arbiter::Place;
 use membership::config::DirectoryConfig;
 use toml::{Table, Value};
 
@@ -43,8 +44,8 @@ pub fn private_directory(path: &Path) -> Result<()> {
 pub struct OfSite {
     /// Where the site's wishes are kept.
     pub directory: DirectoryConfig,
-    /// The arbiter's directory.
-    pub arbiter: PathBuf,
+    /// Where the arbiter is.
+    pub arbiter: Place,
     /// Ports that are not the usual ones: of agents, and the first and the last of processes that wait.
     pub ports: Option<[u16; 3]>,
 }
@@ -78,7 +79,11 @@ pub fn text(place: &PlaceArgs, address: IpAddr, of_site: &OfSite) -> Result<Stri
         top.insert("pair".into(), Value::from(pair));
     }
     top.insert("directory".into(), Value::try_from(&of_site.directory)?);
-    let arbiter = Table::from_iter([("path".to_owned(), text(&of_site.arbiter))]);
+    let (word, arbiter) = match &of_site.arbiter {
+        Place::Directory(path) => ("path", text(path)),
+        Place::Etcd(_) => ("place", Value::from(of_site.arbiter.to_string())),
+    };
+    let arbiter = Table::from_iter([(word.to_owned(), arbiter)]);
     top.insert("arbiter".into(), Value::from(arbiter));
     Ok(format!(
         "# What this host's agent is to know; `man lockstep-agent` explains it.\n{top}"

@@ -12,8 +12,9 @@ use std::process::ExitCode;
 
 use agent::types::TokenObject;
 use anyhow::{Context, Result, anyhow, bail};
+use arbiter::{Mark, Place};
 use membership::config::{AGENT_PORT, Config, DirectoryConfig};
-use membership::joining::{Giver, JoinError, Mark, Newcomer, Offer, Token};
+use membership::joining::{Giver, JoinError, Newcomer, Offer, Token};
 use serde_json::json;
 
 use crate::args::{JoinArgs, TokenArgs};
@@ -75,7 +76,7 @@ pub fn join(args: &JoinArgs) -> Result<ExitCode> {
     let newcomer = Newcomer::new(&host, address, env!("CARGO_PKG_VERSION"));
     let offer = giver.offer(&newcomer)?;
     check(&offer, &mut giver)?;
-    let text = text(&args.place, address, &of_site(&offer))?;
+    let text = text(&args.place, address, &of_site(&offer)?)?;
     // What makes no sense is refused before it is written.
     Config::parse(&text, directory).map_err(|sentence| anyhow!("this host cannot join: {sentence}"))?;
     private_directory(directory)?;
@@ -149,27 +150,18 @@ fn check_own(address: IpAddr) -> Result<()> {
 
 /// Refuses a host that does not reach what the hosts of the site share.
 fn check(offer: &Offer, giver: &mut Giver) -> Result<()> {
-    let arbiter = offer.arbiter.display();
-    if !offer.arbiter.is_dir() {
+    let arbiter: Place = offer.arbiter.parse()?;
+    let directory = arbiter.directory();
+    if directory.is_some_and(|directory| !directory.is_dir()) {
         bail!("there is no directory {arbiter} here; mount what the hosts of the site share first");
     }
-    let mark = Mark::leave(&offer.arbiter);
-    let mark = mark.with_context(|| format!("this user cannot write in {arbiter}"))?;
+    check_files(offer, &arbiter.files())?;
+    let mark = Mark::leave(&arbiter)?;
     if !giver.sees(mark.name())? {
-        bail!(
-            "{arbiter} on {} is another directory; it is not shared",
-            offer.host
-        );
+        let kind = if directory.is_some() { "directory" } else { "etcd" };
+        bail!("{arbiter} on {} is another {kind}; it is not shared", offer.host);
     }
-    for file in offer.directory.files() {
-        if !file.exists() {
-            let file = file.display();
-            bail!(
-                "{file}, by which the site's etcd is reached, is not here; copy it from {}",
-                offer.host
-            );
-        }
-    }
+    check_files(offer, &offer.directory.files())?;
     let known = agent::has_host(&offer.directory, &offer.host);
     if !known.context("the site's directory cannot be used here")? {
         let what = match &offer.directory {
@@ -184,14 +176,28 @@ fn check(offer: &Offer, giver: &mut Giver) -> Result<()> {
     Ok(())
 }
 
-/// What this host's file says of the site.
-fn of_site(offer: &Offer) -> OfSite {
-    let ports = [offer.port, offer.first_port, offer.last_port];
-    OfSite {
-        directory: offer.directory.clone(),
-        arbiter: offer.arbiter.clone(),
-        ports: (ports != [AGENT_PORT, 7800, 7899]).then_some(ports),
+/// Refuses a host that has not the files by which etcd is reached.
+fn check_files(offer: &Offer, files: &[&Path]) -> Result<()> {
+    for file in files {
+        if !file.exists() {
+            let file = file.display();
+            bail!(
+                "{file}, by which the site's etcd is reached, is not here; copy it from {}",
+                offer.host
+            );
+        }
     }
+    Ok(())
+}
+
+/// What this host's file says of the site.
+fn of_site(offer: &Offer) -> Result<OfSite> {
+    let ports = [offer.port, offer.first_port, offer.last_port];
+    Ok(OfSite {
+        directory: offer.directory.clone(),
+        arbiter: offer.arbiter.parse()?,
+        ports: (ports != [AGENT_PORT, 7800, 7899]).then_some(ports),
+    })
 }
 
 /// The exit code of a host that has not joined: 4 the site does not take it, 1 anything else.

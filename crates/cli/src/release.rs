@@ -5,12 +5,11 @@
 //! on this host.
 
 use std::io::IsTerminal;
-use std::path::Path;
 use std::process::ExitCode;
 
 use agent::releasing::{NotReleased, Releasable, releasable, release};
 use anyhow::{Result, anyhow};
-use arbiter::{DirectoryArbiter, Process};
+use arbiter::{Place, Process};
 use caller::VerbError;
 use os::identity;
 
@@ -25,12 +24,12 @@ pub fn run(args: &ReleaseArgs) -> Result<ExitCode> {
     if !args.yes && !std::io::stdin().is_terminal() {
         return Err(usage::mark(anyhow!("`release` needs `--yes` without a terminal")));
     }
-    if let Some(directory) = &args.arbiter {
-        return at(directory, args);
+    if let Some(place) = &args.arbiter {
+        return at(place, args);
     }
     let Some(site) = Site::of(&args.name)? else {
         let sentence = anyhow!(
-            "no agent looks after {}; say with `--arbiter DIR` where its record is",
+            "no agent looks after {}; say with `--arbiter PLACE` where its record is",
             args.name
         );
         return Err(usage::mark(sentence));
@@ -40,10 +39,10 @@ pub fn run(args: &ReleaseArgs) -> Result<ExitCode> {
     })
 }
 
-fn at(directory: &Path, args: &ReleaseArgs) -> Result<ExitCode> {
+fn at(place: &Place, args: &ReleaseArgs) -> Result<ExitCode> {
     let (vm, epoch) = (&args.name, args.epoch);
-    let mut arbiter = DirectoryArbiter::open(directory, Process::here(None))?;
-    let record = match releasable(&mut arbiter, vm, epoch) {
+    let mut arbiter = place.open(Process::here(None))?;
+    let record = match releasable(&mut *arbiter, vm, epoch) {
         Ok(Releasable::Open(record)) => record,
         Ok(Releasable::Already(why)) => {
             say!("epoch {epoch} of {vm} is closed already: {why}");
@@ -54,7 +53,7 @@ fn at(directory: &Path, args: &ReleaseArgs) -> Result<ExitCode> {
     };
     confirm(args, &record.whereabouts())?;
     let by = format!("{} on {}", identity::user_name(), identity::host_name());
-    release(&mut arbiter, &record, by)?;
+    release(&mut *arbiter, &record, by)?;
     say!("epoch {epoch} of {vm} is released; it can be started again");
     Ok(ExitCode::SUCCESS)
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use arbiter::Place;
 use console::ConsoleSpec;
 use host::build::{InterpreterOptions, Translate};
 use host::{Alone, AttendSpec, FirmwareSpec, NetSpec, PairSpec, ProtectSpec, VmSpec};
@@ -71,8 +72,8 @@ pub fn vm(file: &VmFile) -> Result<VmSpec> {
 pub fn alone(file: &VmFile) -> Result<VmSpec> {
     let mut vm = vm(file)?;
     vm.alone = match (&file.arbiter, &file.name) {
-        (Some(directory), _) => Alone::Arbiter {
-            directory: directory.clone(),
+        (Some(place), _) => Alone::Arbiter {
+            place: place.clone(),
             patience: TAKEOVER_PATIENCE.max(Duration::from_nanos(timeout(file).0) * 4),
         },
         (None, Some(_)) => Alone::Locally,
@@ -174,12 +175,14 @@ pub fn pair(file: &VmFile, args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
     vm.local = Some(local_directory());
     vm.protect = protect(file)?;
     let address = values::resolve(file.backup.as_deref().unwrap_or_default())?;
-    let arbiter = file.arbiter.clone().unwrap_or_default();
+    let Some(arbiter) = file.arbiter.clone() else {
+        bail!("a pair needs an arbiter");
+    };
     Ok((vm, pair_at(address, arbiter, timeout(file), file)))
 }
 
 /// The pair of a file, whose backup listens at this address.
-fn pair_at(address: SocketAddr, arbiter: PathBuf, timeout: Span, file: &VmFile) -> PairSpec {
+fn pair_at(address: SocketAddr, arbiter: Place, timeout: Span, file: &VmFile) -> PairSpec {
     PairSpec {
         address,
         key: file.key.as_deref().map(|path| key_file(path, file)),
@@ -237,7 +240,7 @@ fn complain_of_missing(file: &VmFile) -> Result<()> {
         ),
         (
             file.arbiter.is_none(),
-            "arbiter (a directory that both hosts share; without one both could go live)",
+            "arbiter (a directory that both hosts share, or an etcd; without one both could go live)",
         ),
         (
             file.key.is_none() && !file.insecure,

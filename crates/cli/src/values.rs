@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use arbiter::Place;
 use cable::mac::Mac;
 use gateway::{Destination, Forward};
 use host::DiskSpec;
@@ -118,6 +119,11 @@ pub fn virtio(text: &str) -> Result<Transport> {
         "legacy" => Ok(Transport::Legacy),
         _ => bail!("unknown virtio `{text}`; use modern (version 2 of virtio-mmio) or legacy (version 1)"),
     }
+}
+
+/// Where an arbiter is.
+pub fn arbiter(text: &str) -> Result<Place> {
+    Ok(text.parse()?)
 }
 
 /// The name of a VM.

@@ -6,8 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
+use arbiter::Place;
 use clap::ValueEnum;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
 use toml_edit::{DocumentMut, Item};
 
@@ -40,7 +42,8 @@ pub struct VmFile {
     pub key: Option<PathBuf>,
     pub allow_open_key: bool,
     pub insecure: bool,
-    pub arbiter: Option<PathBuf>,
+    #[serde(deserialize_with = "place")]
+    pub arbiter: Option<Place>,
     pub timeout_ms: Option<u64>,
     pub timeout_only: bool,
     pub on_slow: Option<SlowPolicy>,
@@ -127,6 +130,7 @@ fn check(key: &str, value: &Value) -> Result<()> {
         "memory" => values::memory(&word).map(drop),
         "harts" => values::harts(&word).map(drop),
         "mac" => values::mac(&word).map(drop),
+        "arbiter" => values::arbiter(&word).map(drop),
         "net" => values::net(&word).map(drop),
         "virtio" => values::virtio(&word).map(drop),
         "timeout_ms" => values::timeout_ms(&word).map(drop),
@@ -219,11 +223,11 @@ impl VmFile {
             file.initrd.as_mut(),
             firmware,
             file.key.as_mut(),
-            file.arbiter.as_mut(),
         ];
         for path in paths.into_iter().flatten() {
             *path = base.join(&*path);
         }
+        file.arbiter = file.arbiter.map(|place| place.with_paths(|path| base.join(path)));
         for disk in &mut file.disk {
             *disk = base.join(&*disk).to_string_lossy().into_owned();
         }
@@ -334,18 +338,14 @@ impl VmFile {
     /// What another host must know to hold the VM's backup, beside the machine: as the text of such a file,
     /// with whole paths, since a path here is looked for there.
     pub fn settings(&self) -> String {
-        let whole = |path: &str| {
-            let whole = std::path::absolute(path).unwrap_or_else(|_| path.into());
-            Value::from(whole.to_string_lossy().into_owned())
-        };
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
+        let whole = |path: &str| Value::from(absolute(Path::new(path)).to_string_lossy().into_owned());
+        let arbiter = self.arbiter.clone().map(|place| place.with_paths(absolute));
         let texts = [
             ("net", self.net.clone().map(Value::from)),
             ("mac", self.mac.clone().map(Value::from)),
             ("virtio", self.virtio.clone().map(Value::from)),
-            (
-                "arbiter",
-                self.arbiter.as_ref().map(|path| whole(&path.to_string_lossy())),
-            ),
+            ("arbiter", arbiter.map(|place| Value::from(place.to_string()))),
             ("timeout_ms", Value::try_from(self.timeout_ms).ok()),
             ("timeout_only", self.timeout_only.then_some(Value::from(true))),
             ("on_slow", Value::try_from(self.on_slow).ok()),
@@ -378,6 +378,12 @@ impl VmFile {
         override_with(&mut self.min_speed, &pair.slow.min_speed);
         self
     }
+}
+
+/// Reads the setting `arbiter`.
+fn place<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Place>, D::Error> {
+    let place = String::deserialize(value)?.parse();
+    place.map(Some).map_err(D::Error::custom)
 }
 
 fn no_setting(key: &str) -> String {

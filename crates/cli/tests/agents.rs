@@ -4,6 +4,9 @@
 //! Agents and VMs are real processes; what is waited for is seen by `lockstep status --json`.
 
 mod hosts;
+#[path = "../../etcd/tests/cluster/server.rs"]
+#[allow(dead_code, reason = "only a part of what an etcd can be told is needed here")]
+mod server;
 mod site;
 mod terminal;
 
@@ -46,6 +49,28 @@ fn a_vm_is_protected_again_after_each_death_of_a_host_and_says_why_when_it_canno
     assert_eq!(cluster.protected(&third, &third), "a");
     cluster.at("a", "status web");
     assert!(cluster.log_of("a").exists());
+}
+
+#[test]
+fn a_site_without_a_shared_directory_has_its_directory_and_its_arbiter_in_etcd() {
+    let mut etcd = server::Cluster::start(1);
+    let url = etcd.endpoints().remove(0);
+    let place = url.replace("http://", "etcd://");
+    let mut cluster = Cluster::with(101, &format!("--etcd {url} --arbiter {place}"));
+    cluster.at("a", "create {web.toml}").with(0);
+    cluster.at("a", "start web").with(0);
+    let second = cluster.protected("a", "a");
+    // Nobody misses it while all is well, and it is waited for where it is needed.
+    etcd.kill(0);
+    cluster.host_dies("a");
+    etcd.restart(0);
+    cluster.protected(&second, &second);
+    let web = cluster.web(&second);
+    assert_eq!(web["epoch"], 2, "{web}");
+    cluster.at(&second, "stop web --hard --yes").with(0);
+    cluster.at(&second, "wait web --for off").with(0);
+    let said = cluster.at(&second, "release web --epoch 2 --yes").with(0);
+    assert!(said.contains("epoch 2 of web is closed already"), "{said}");
 }
 
 #[test]

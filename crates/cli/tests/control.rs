@@ -342,7 +342,7 @@ fn a_backup_of_a_vm_that_cannot_have_one_is_refused_with_what_is_missing() {
         "{text}"
     );
     assert!(
-        text.contains("`arbiter =` in VM.toml, or `--arbiter DIR`; nothing was changed"),
+        text.contains("`arbiter =` in VM.toml, or `--arbiter PLACE`; nothing was changed"),
         "{text}"
     );
     assert!(

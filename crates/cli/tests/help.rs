@@ -83,6 +83,7 @@ fn a_manual_page_has_its_sections_in_the_usual_order() {
         "EXIT STATUS",
         "ENVIRONMENT",
         "VM.TOML",
+        "ARBITERS",
         "FILES",
         "EXAMPLES",
         "SEE ALSO",

@@ -1,6 +1,9 @@
 //! Hosts that join a site with a token: real agents at loopback addresses. What is refused is refused with
 //! one sentence, and leaves nothing behind.
 
+#[path = "../../etcd/tests/cluster/server.rs"]
+#[allow(dead_code, reason = "only a part of what an etcd can be told is needed here")]
+mod server;
 mod site;
 
 use std::fs;
@@ -21,9 +24,14 @@ fn new_site() -> Site {
 
 /// Makes a host the first one of a site, and starts its agent.
 fn first(site: &Site, host: &str, address: &str) -> Running {
+    first_with(site, host, address, "--shared {shared}")
+}
+
+/// The same, with these words about what the hosts have in common.
+fn first_with(site: &Site, host: &str, address: &str, common: &str) -> Running {
     let said = site
         .ends(&format!(
-            "agent init --host {host} --address {address} --shared {{shared}} {}",
+            "agent init --host {host} --address {address} {common} {}",
             files(host)
         ))
         .with(0);
@@ -150,6 +158,55 @@ fn a_host_joins_with_a_token_and_takes_a_backup() {
         said.contains("host c at 127.0.0.1 "),
         "the address of the connection: {said}"
     );
+}
+
+#[test]
+fn a_host_joins_a_site_that_has_everything_in_etcd() {
+    let etcd = server::Cluster::start(1);
+    let url = etcd.endpoints().remove(0);
+    let place = url.replace("http://", "etcd://");
+    let site = new_site();
+    let _a = first_with(
+        &site,
+        "a",
+        "127.0.102.1",
+        &format!("--etcd {url} --arbiter {place}"),
+    );
+    let good = token(&site, "a", "");
+    joins(
+        &site,
+        "b",
+        "127.0.102.1",
+        &good,
+        "--host b --address 127.0.102.2",
+        0,
+    );
+    let text = fs::read_to_string(site.path("b/agent.toml")).unwrap();
+    assert!(
+        text.contains(&format!("[arbiter]\nplace = \"{place}\"\n")),
+        "{text}"
+    );
+    let _b = agent(&site, "b");
+    loop {
+        let said = at(&site, "a", "doctor --peers --config {a/agent.toml}");
+        let said = String::from_utf8(said.0.stdout).unwrap();
+        assert!(said.contains(&format!("{place} can be written")), "{said}");
+        // Until the agent of b answers there is nothing to be seen.
+        if said.contains(&format!("sees in {place} what was written here")) {
+            break;
+        }
+    }
+    // A third host that has no key makes no site of its own there.
+    let words = format!("agent init --host c --address 127.0.102.3 --etcd {url} --arbiter {place}");
+    let said = site.ends(&format!("{words} {}", files("c"))).with(1);
+    assert!(said.contains("this site has other hosts already"), "{said}");
+    // And without etcd for both things a shared directory is needed.
+    let words = format!(
+        "agent init --host c --address 127.0.102.3 --etcd {url} {}",
+        files("c")
+    );
+    let said = site.ends(&words).with(2);
+    assert!(said.contains("--shared"), "{said}");
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub struct Status {
     pub first_epoch: Option<u64>,
     /// Address of the other half of the pair; null: there never was one.
     pub peer: Option<String>,
-    /// The arbiter's directory; null: the VM has none.
+    /// Where the arbiter is, as VM.toml names it; null: the VM has none.
     pub arbiter: Option<String>,
     /// The clone that is under way; null: there is none.
     pub clone: Option<Cloning>,

@@ -128,6 +128,15 @@ pub fn has_host(config: &DirectoryConfig, host: &str) -> Result<bool, StoreError
     Ok(open(config)?.read(&key)?.is_some())
 }
 
+/// Does the site's store know any host?
+///
+/// # Errors
+/// As those of [`Store::read`].
+pub fn has_hosts(config: &DirectoryConfig) -> Result<bool, StoreError> {
+    let hosts = Prefix::new("hosts/").map_err(|error| StoreError::Refused(error.to_string()))?;
+    Ok(!open(config)?.list(&hosts)?.is_empty())
+}
+
 /// Writes a key of this host's own into the site's store, reads it back, and removes it.
 ///
 /// # Errors

@@ -113,7 +113,9 @@ impl Processes {
         if !has_console {
             command.arg("--serial").arg(self.console(vm));
         }
-        command.arg("--arbiter").arg(&self.config.arbiter.path);
+        command
+            .arg("--arbiter")
+            .arg(self.config.arbiter.place.to_string());
         command.arg("--key").arg(&self.config.key);
         self.spawn(vm, Purpose::Run, command)
     }

@@ -6,10 +6,11 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use agent::examination::{Examination, PeerObject};
+use arbiter::Mark;
 use link::Key;
 use membership::client::{Question, Where, ask};
 use membership::config::{Config, ConfigError};
-use membership::joining::{Mark, Newcomer};
+use membership::joining::Newcomer;
 use serde::de::DeserializeOwned;
 
 use crate::limits::AGENT_PATIENCE;
@@ -64,7 +65,7 @@ pub fn examine(patient: &Patient) -> Vec<Line> {
             &ports::taken(&tables, config.address),
         ));
     }
-    let arbiter = config.as_ref().map(|config| config.arbiter.path.as_path());
+    let arbiter = config.as_ref().map(|config| &config.arbiter.place);
     lines.extend(leftovers::judge(&leftovers::look(&sockets, arbiter), arbiter));
     match &config {
         Some(config) => lines.extend(of_site(patient, config, &socket)),
@@ -105,13 +106,14 @@ fn of_site(patient: &Patient, config: &Config, socket: &Path) -> Vec<Line> {
     let tried = agent::try_store(&config.directory, &config.host);
     let ms = os::sys::clock::now().since(began).0 / 1_000_000;
     lines.push(site::store(tried.map(|()| ms).map_err(|error| error.to_string())));
-    let path = &config.arbiter.path;
-    let mark = Mark::leave(path).map_err(|error| error.to_string());
-    let own = rustix::fs::statfs(path)
-        .ok()
+    let place = &config.arbiter.place;
+    let mark = Mark::leave(place).map_err(|error| chain(&error));
+    let own = place
+        .directory()
+        .and_then(|path| rustix::fs::statfs(path).ok())
         .and_then(|system| site::own_kind(system.f_type));
     lines.push(site::arbiter(
-        path,
+        place,
         &mark.as_ref().map(drop).map_err(Clone::clone),
         own,
     ));
@@ -152,7 +154,7 @@ fn of_peers(patient: &Patient, config: &Config, all: Vec<PeerObject>) -> Vec<Lin
     // A panic aborts the process, so nobody ever joins a thread that has panicked.
     let found = calls.into_iter().filter_map(|call| call.join().ok());
     found
-        .flat_map(|facts| peers::judge(&facts, &here, &config.arbiter.path))
+        .flat_map(|facts| peers::judge(&facts, &here, &config.arbiter.place))
         .collect()
 }
 

@@ -7,8 +7,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use arbiter::{Arbiter, DirectoryArbiter, Process};
-use replica::VmName;
+use arbiter::{Place, Process};
 
 use crate::line::{Line, names};
 
@@ -32,9 +31,9 @@ pub struct OpenRecord {
     pub epoch: u64,
 }
 
-/// Judges what was found. `arbiter`: its directory; `None`: this host is of no site.
+/// Judges what was found. `arbiter`: where it is; `None`: this host is of no site.
 #[must_use]
-pub fn judge(found: &Leftovers, arbiter: Option<&Path>) -> Vec<Line> {
+pub fn judge(found: &Leftovers, arbiter: Option<&Place>) -> Vec<Line> {
     let mut lines = Vec::new();
     if !found.sockets.is_empty() {
         lines.push(Line::warn(
@@ -47,12 +46,12 @@ pub fn judge(found: &Leftovers, arbiter: Option<&Path>) -> Vec<Line> {
     }
     for record in &found.records {
         let OpenRecord { vm, epoch } = record;
-        let directory = arbiter.map_or(String::new(), |path| format!(" --arbiter {}", path.display()));
+        let flag = arbiter.map_or(String::new(), |place| format!(" --arbiter {place}"));
         lines.push(Line::warn(
             "leftovers",
             format!(
                 "{vm} is epoch {epoch} at the arbiter, whose process was on this host and has ended; a start \
-                 of {vm} on this host closes that, or `lockstep release {vm} --epoch {epoch}{directory}`"
+                 of {vm} on this host closes that, or `lockstep release {vm} --epoch {epoch}{flag}`"
             ),
         ));
     }
@@ -77,9 +76,9 @@ pub fn judge(found: &Leftovers, arbiter: Option<&Path>) -> Vec<Line> {
     lines
 }
 
-/// Looks in the directory of this user's sockets and locks, and in that of the arbiter.
+/// Looks in the directory of this user's sockets and locks, and at the arbiter.
 #[must_use]
-pub fn look(directory: &Path, arbiter: Option<&Path>) -> Leftovers {
+pub fn look(directory: &Path, arbiter: Option<&Place>) -> Leftovers {
     let mut found = Leftovers::default();
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let Ok(name) = entry.file_name().into_string() else {
@@ -114,17 +113,12 @@ fn vm_of_sign(name: &str) -> Option<&str> {
 
 /// The records of this arbiter whose process has surely ended on this host. What cannot be read is told of
 /// elsewhere.
-fn records(directory: &Path) -> Vec<OpenRecord> {
-    let Ok(mut arbiter) = DirectoryArbiter::open(directory, Process::here(None)) else {
+fn records(place: &Place) -> Vec<OpenRecord> {
+    let (Ok(vms), Ok(mut arbiter)) = (place.vms(), place.open(Process::here(None))) else {
         return Vec::new();
     };
     let mut open = Vec::new();
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let vm = name.to_str().and_then(|name| name.strip_suffix(".id"));
-        let Some(vm) = vm.and_then(|vm| VmName::new(vm).ok()) else {
-            continue;
-        };
+    for vm in vms {
         if let Ok(Some(record)) = arbiter.last(&vm)
             && record.closed.is_none()
             && record.has_surely_ended()
@@ -135,7 +129,6 @@ fn records(directory: &Path) -> Vec<OpenRecord> {
             });
         }
     }
-    open.sort_by(|a, b| a.vm.cmp(&b.vm));
     open
 }
 
@@ -143,7 +136,8 @@ fn records(directory: &Path) -> Vec<OpenRecord> {
 mod tests {
     use super::*;
     use crate::line::Verdict;
-    use arbiter::LocalDirectory;
+    use arbiter::{DirectoryArbiter, LocalDirectory};
+    use replica::VmName;
     use std::os::unix::net::UnixListener;
 
     #[test]
@@ -156,10 +150,10 @@ mod tests {
         fs::create_dir(&arbiter).unwrap();
         let lives = UnixListener::bind(run.join("web.0123456789abcdef.control")).unwrap();
         drop(UnixListener::bind(run.join("shop.0123456789abcdef.control")).unwrap());
-        let place = arbiter.display().to_string();
+        let at = arbiter.display().to_string();
         let mut signs = Vec::new();
         for (vm, owner) in [(&web, 7), (&shop, 8)] {
-            let sign = local.sign(vm, owner, &place).unwrap();
+            let sign = local.sign(vm, owner, &at).unwrap();
             let process = Process::here(Some(sign.path()));
             let mut open = DirectoryArbiter::open(&arbiter, process).unwrap();
             arbiter::start::begin(&mut open, vm, owner, &mut |_| {}).unwrap();
@@ -167,7 +161,8 @@ mod tests {
         }
         // The process of shop is killed.
         drop(signs.pop());
-        let found = look(&run, Some(&arbiter));
+        let place = Place::Directory(arbiter);
+        let found = look(&run, Some(&place));
         let expected = Leftovers {
             sockets: vec!["shop.0123456789abcdef.control".into()],
             signs: vec!["shop".into()],
@@ -177,7 +172,7 @@ mod tests {
             }],
         };
         assert_eq!(found, expected);
-        let lines = judge(&found, Some(&arbiter));
+        let lines = judge(&found, Some(&place));
         assert_eq!(lines.len(), 2, "the sign is that of the record: {lines:?}");
         assert!(
             lines[1]

@@ -1,8 +1,7 @@
 //! What is judged of another host, as it is seen from this one.
 
-use std::path::Path;
-
 use agent::examination::{Examination, PeerObject};
+use arbiter::Place;
 use membership::joining::Newcomer;
 
 use crate::limits::{CLOCKS_MS_MAX, ROUND_TRIP_US_MAX};
@@ -31,9 +30,9 @@ pub struct PeerFacts {
     pub reached: Option<Reached>,
 }
 
-/// Judges another host. `here`: this program; `arbiter`: the directory in which a mark was left.
+/// Judges another host. `here`: this program; `arbiter`: where a mark was left.
 #[must_use]
-pub fn judge(facts: &PeerFacts, here: &Newcomer, arbiter: &Path) -> Vec<Line> {
+pub fn judge(facts: &PeerFacts, here: &Newcomer, arbiter: &Place) -> Vec<Line> {
     let peer = &facts.peer;
     let lines = match &peer.examination {
         None => vec![Line::no(
@@ -117,19 +116,19 @@ fn clock(ahead_ms: i64) -> Line {
     )
 }
 
-fn mark(seen: Option<bool>, arbiter: &Path, host: &str) -> Line {
-    let path = arbiter.display();
+fn mark(seen: Option<bool>, arbiter: &Place, host: &str) -> Line {
+    let (what, kind) = match arbiter {
+        Place::Directory(_) => ("shared directory", "directory"),
+        Place::Etcd(_) => ("shared etcd", "etcd"),
+    };
     match seen {
-        Some(true) => Line::ok(
-            "shared directory",
-            format!("sees in {path} what was written here"),
-        ),
+        Some(true) => Line::ok(what, format!("sees in {arbiter} what was written here")),
         Some(false) => Line::no(
-            "shared directory",
-            format!("{path} on {host} is another directory; it is not shared: a VM could live twice"),
+            what,
+            format!("{arbiter} on {host} is another {kind}; it is not shared: a VM could live twice"),
         ),
         None => Line::warn(
-            "shared directory",
+            what,
             "was not tried, since nothing could be written here, or nothing read there in time",
         ),
     }
@@ -206,7 +205,7 @@ mod tests {
     }
 
     fn wrong(facts: &PeerFacts) -> Vec<Line> {
-        let lines = judge(facts, &here(), Path::new("/shared/arbiter"));
+        let lines = judge(facts, &here(), &Place::Directory("/shared/arbiter".into()));
         assert!(lines.iter().all(|line| line.host.as_deref() == Some("b")));
         lines
             .into_iter()

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use agent::examination::Examination;
+use arbiter::Place;
 
 use crate::line::Line;
 
@@ -44,21 +45,20 @@ pub fn store(tried: Result<u64, String>) -> Line {
 /// Judges the arbiter. `tried`: what became of writing there; `own`: the kind of its file system, if that is
 /// one of this host alone.
 #[must_use]
-pub fn arbiter(path: &Path, tried: &Result<(), String>, own: Option<&str>) -> Line {
-    let path = path.display();
+pub fn arbiter(place: &Place, tried: &Result<(), String>, own: Option<&str>) -> Line {
     match (tried, own) {
         (Err(why), _) => Line::no(
             "arbiter",
-            format!("nothing can be written in {path} ({why}); without it no takeover is possible"),
+            format!("nothing can be written in {place} ({why}); without it no takeover is possible"),
         ),
         (Ok(()), Some(kind)) => Line::warn(
             "arbiter",
             format!(
-                "{path} can be written, but is on a disk of this host ({kind}): when this host dies, the \
+                "{place} can be written, but is on a disk of this host ({kind}): when this host dies, the \
                  others cannot decide who goes on; keep it on a file server of its own"
             ),
         ),
-        (Ok(()), None) => Line::ok("arbiter", format!("{path} can be written")),
+        (Ok(()), None) => Line::ok("arbiter", format!("{place} can be written")),
     }
 }
 
@@ -108,7 +108,7 @@ mod tests {
     fn directory_and_arbiter_must_be_written_and_the_arbiter_elsewhere() {
         assert_eq!(store(Ok(3)).verdict, Good);
         assert_eq!(store(Err("away".into())).verdict, No);
-        let path = Path::new("/shared/arbiter");
+        let path = &Place::Directory("/shared/arbiter".into());
         assert_eq!(arbiter(path, &Ok(()), own_kind(0x6969)).verdict, Good);
         assert_eq!(arbiter(path, &Ok(()), own_kind(0xef53)).verdict, Warn);
         assert_eq!(arbiter(path, &Err("full".into()), None).verdict, No);

@@ -164,7 +164,7 @@ fn replica_process(role: &str) {
             // The key lies in a directory that only this user can enter.
             though_open: true,
         }),
-        arbiter: dir.join("arbiter"),
+        arbiter: arbiter::Place::Directory(dir.join("arbiter")),
         timeout: Span::from_ms(10_000),
         patience: Span::from_ms(10_000),
         timeout_only: false,

@@ -212,7 +212,7 @@ fn protect(world: &mut World, to: SocketAddr) -> Result<(), Answer> {
     }
     if world.arbiter.is_none() {
         let sentence = "a VM without an arbiter can have no backup, since both could go live: start it with \
-                        `arbiter =` in VM.toml, or `--arbiter DIR`; nothing was changed";
+                        `arbiter =` in VM.toml, or `--arbiter PLACE`; nothing was changed";
         return Err(Answer::refused("no-arbiter", sentence));
     }
     let refused = |sentence: String| Answer::refused("cannot-protect", sentence);

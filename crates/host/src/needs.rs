@@ -4,6 +4,7 @@
 //! What is missing here is refused by the kernel later, at a time when the VM needs it: so whoever adds a
 //! file or socket to a VM must add it here.
 
+use arbiter::Place;
 use os::sandbox::Needs;
 use os::sandbox::files::directory_of;
 
@@ -53,12 +54,17 @@ impl VmSpec {
         }
         let arbiter = match (pair, &self.alone) {
             (Some(pair), _) => Some(&pair.arbiter),
-            (None, Alone::Arbiter { directory, .. }) => Some(directory),
+            (None, Alone::Arbiter { place, .. }) => Some(place),
             (None, Alone::Locally | Alone::Unchecked) => None,
         };
-        if let Some(arbiter) = arbiter {
-            needs.files.replace(arbiter);
-            needs.surely("the arbiter directory", arbiter, true);
+        if let Some(directory) = arbiter.and_then(Place::directory) {
+            needs.files.replace(directory);
+            needs.surely("the arbiter directory", directory, true);
+        }
+        let called = arbiter.map_or_else(Vec::new, Place::ports);
+        needs.sockets.arbiter = !called.is_empty();
+        if self.protect.is_none() {
+            needs.files.connect_to(called);
         }
         needs
     }

@@ -6,14 +6,13 @@
 //!
 //! Whatever holds a lock here must be kept until the replica's last write is done.
 
-use std::path::Path;
 use std::time::Duration;
 
 use replica::{Epoch, MayOwn};
 
 use crate::spec::VmSpec;
 use arbiter::{
-    Arbiter, ArbiterError, Closing, DirectoryArbiter, LocalDirectory, LocalError, LocalLock, Process, Record,
+    Arbiter, ArbiterError, Closing, LocalDirectory, LocalError, LocalLock, Place, Process, Record,
     SignOfLife, start,
 };
 use os::error::chain;
@@ -21,9 +20,9 @@ use os::error::chain;
 /// The arbiter, and what shows other processes of this host that this one lives.
 #[derive(Debug)]
 pub struct Ownership {
-    arbiter: DirectoryArbiter,
+    arbiter: Box<dyn Arbiter>,
     local: Option<LocalDirectory>,
-    /// The arbiter's directory, as signs of life name it.
+    /// The arbiter's place, as signs of life name it.
     at: String,
     /// Kept for as long as this process may be live; `None`: this host has no place for it.
     sign: Option<SignOfLife>,
@@ -31,14 +30,13 @@ pub struct Ownership {
 }
 
 impl Ownership {
-    /// Opens the arbiter in `directory` for claims of `owner`. Call it before the sandbox is entered.
+    /// Opens the arbiter at `place` for claims of `owner`. Call it before the sandbox is entered.
     ///
     /// # Errors
-    /// The directory cannot be written.
-    pub fn open(spec: &VmSpec, directory: &Path, owner: u128) -> Result<Ownership, ArbiterError> {
+    /// The arbiter cannot be reached, or cannot be written.
+    pub fn open(spec: &VmSpec, place: &Place, owner: u128) -> Result<Ownership, ArbiterError> {
         let local = local(spec);
-        let at = directory.canonicalize().unwrap_or_else(|_| directory.into());
-        let at = at.display().to_string();
+        let at = place.at();
         let sign = local
             .as_ref()
             .and_then(|local| match local.sign(&spec.name, owner, &at) {
@@ -53,7 +51,7 @@ impl Ownership {
             });
         let process = Process::here(sign.as_ref().map(SignOfLife::path));
         Ok(Ownership {
-            arbiter: DirectoryArbiter::open(directory, process)?,
+            arbiter: place.open(process)?,
             local,
             at,
             sign,
@@ -70,7 +68,7 @@ impl Ownership {
     /// The VM may run, or the arbiter cannot be reached.
     pub fn clear(&mut self, spec: &VmSpec, patience: Duration) -> Result<Epoch, ArbiterError> {
         let vm = &spec.name;
-        let ended = start::clear(&mut self.arbiter, vm, self.owner, &mut wait(spec, patience))?;
+        let ended = start::clear(&mut *self.arbiter, vm, self.owner, &mut wait(spec, patience))?;
         // No record is open now, or one of this very process.
         if let Some(local) = &self.local {
             local.sweep(vm, &self.at);
@@ -84,7 +82,7 @@ impl Ownership {
     /// The VM was started elsewhere meanwhile, or the arbiter cannot be reached.
     pub fn begin(&mut self, spec: &VmSpec, patience: Duration) -> Result<Epoch, ArbiterError> {
         start::begin(
-            &mut self.arbiter,
+            &mut *self.arbiter,
             &spec.name,
             self.owner,
             &mut wait(spec, patience),
@@ -112,12 +110,12 @@ impl Ownership {
     }
 
     /// The arbiter, to be asked for a claim or a proof.
-    pub fn arbiter(&mut self) -> &mut DirectoryArbiter {
-        &mut self.arbiter
+    pub fn arbiter(&mut self) -> &mut dyn Arbiter {
+        &mut *self.arbiter
     }
 
     /// The arbiter for the thread that asks it, and the sign of life, which the caller keeps to the end.
-    pub fn part(self) -> (DirectoryArbiter, Option<SignOfLife>) {
+    pub fn part(self) -> (Box<dyn Arbiter>, Option<SignOfLife>) {
         (self.arbiter, self.sign)
     }
 }

@@ -30,7 +30,7 @@ use crate::watch::Watch;
 use crate::witness::Witness;
 use crate::world::World;
 use crate::world_error::WorldError;
-use arbiter::{Arbiter, ArbiterError, Asker, SignOfLife};
+use arbiter::{ArbiterError, Asker, SignOfLife};
 use disk::{Access, Disk, Holder};
 use link::connect::Pauses;
 use link::{Arrival, Attempt, Link, Listener, Security, connect_from};
@@ -331,9 +331,11 @@ impl Half {
             Some(self.signals),
         )?;
         let (arbiter, sign) = self.ownership.part();
-        let asker = Asker::new(Box::new(arbiter), self.spec.name.clone(), world.waker.clone());
+        let asker = Asker::new(arbiter, self.spec.name.clone(), world.waker.clone());
         world.arbiter = Some(asker);
-        world.reporter.introduce(link.peer(), &self.pair.arbiter);
+        world
+            .reporter
+            .introduce(link.peer(), &self.pair.arbiter.to_string());
         world.cables.look_for(self.pair.timeout);
         if let Some(protect) = &self.spec.protect {
             let header = Some(formed.start.header);

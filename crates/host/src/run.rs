@@ -139,8 +139,11 @@ pub fn run<G: Guest>(
     let protect = |(protect, security)| protect_with(spec, protect, security, owner, &config, None);
     world.protection = protection.zip(security).map(protect);
     world.watch = watch;
+    if let Alone::Arbiter { place, .. } = &spec.alone {
+        world.reporter.begins_at(&place.to_string());
+    }
     if let (Some(epoch), Some(arbiter)) = (epoch, arbiter) {
-        world.own(epoch, Box::new(arbiter));
+        world.own(epoch, arbiter);
     }
     let mut options = Options {
         digest_every: spec.digest_every,
@@ -228,8 +231,8 @@ type Reserved = (Option<Ownership>, Epoch, Option<LocalLock>);
 /// second of the answers; or by a lock, which is to be kept to the end.
 fn reserve(spec: &VmSpec, owner: u128) -> Result<Reserved, RunError> {
     Ok(match &spec.alone {
-        Alone::Arbiter { directory, patience } => {
-            let mut ownership = Ownership::open(spec, directory, owner)?;
+        Alone::Arbiter { place, patience } => {
+            let mut ownership = Ownership::open(spec, place, owner)?;
             let ended = ownership.clear(spec, *patience)?;
             (Some(ownership), ended, None)
         }

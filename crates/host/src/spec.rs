@@ -76,8 +76,8 @@ pub struct NetSpec {
 pub enum Alone {
     /// Its record at this arbiter.
     Arbiter {
-        /// The arbiter: a directory that all hosts share which may run the VM.
-        directory: PathBuf,
+        /// The arbiter, which all hosts reach that may run the VM.
+        place: arbiter::Place,
         /// An owner was killed, and a backup of it may be about to go on: so long a start waits for that.
         patience: Duration,
     },
@@ -180,7 +180,7 @@ impl Ports {
     pub fn answer_callers(&mut self, spec: &VmSpec, reason: &str) {
         if let Some(place) = self.place.take() {
             let arbiter = match &spec.alone {
-                Alone::Arbiter { directory, .. } => Some(directory.display().to_string()),
+                Alone::Arbiter { place, .. } => Some(place.to_string()),
                 Alone::Locally | Alone::Unchecked => None,
             };
             self.control = ControlSocket::start(place, &self.waker, arbiter, reason);

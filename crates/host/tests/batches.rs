@@ -20,6 +20,7 @@ use report::Reporter;
 use site::Toy;
 
 /// Gives every epoch to somebody else, so that a replica that suspects its peer ends.
+#[derive(Debug)]
 struct Nobody;
 
 impl Arbiter for Nobody {

@@ -109,7 +109,7 @@ fn spec(dir: &Path) -> (VmSpec, PairSpec) {
     let pair = PairSpec {
         address: "127.0.0.1:19".parse().unwrap(),
         key: None,
-        arbiter: dir.join("arbiter"),
+        arbiter: arbiter::Place::Directory(dir.join("arbiter")),
         timeout: Span::from_ms(1_000),
         patience: Span::from_ms(1_000),
         timeout_only: false,
@@ -140,6 +140,11 @@ fn child_that_tries() {
             let entered = spec.enter_sandbox_beside(&pair, &dir.join("images"));
             Ok(entered.unwrap().unwrap())
         }
+        "etcd" => {
+            let (spec, mut pair) = spec(&dir);
+            pair.arbiter = "etcd://127.0.0.1:29".parse().unwrap();
+            spec.needs(Some(&pair)).enter()
+        }
         _ => {
             let (spec, pair) = spec(&dir);
             spec.needs(Some(&pair)).enter()
@@ -150,7 +155,7 @@ fn child_that_tries() {
         "guest" => Kind::Guest,
         "disk" => Kind::Disk,
         "log" => Kind::Log,
-        "arbiter" | "beside" => Kind::Arbiter,
+        "arbiter" | "beside" | "etcd" => Kind::Arbiter,
         "console" => Kind::Console,
         "control" => Kind::Control,
         "cable" => Kind::Cable,
@@ -222,11 +227,8 @@ fn try_it(attempt: &str, dir: &Path, made: &Made) -> io::Result<()> {
             made.loose.send_to(b"x", stranger).map(drop)
         }
         ("a", "datagram to its peer") => made.heartbeats.send(b"x").map(drop),
-        ("a", "call to the gateway") => match TcpStream::connect("127.0.0.1:9") {
-            // Nobody is there to answer, but it was asked.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
-            result => result.map(drop),
-        },
+        ("a", "call to the gateway") => call_to_nobody("127.0.0.1:9"),
+        ("a", "call to its etcd") => call_to_nobody("127.0.0.1:29"),
         ("a", "port of its own") => TcpListener::bind("127.0.0.1:0").map(drop),
         ("a", "question over UDP") => {
             let socket = UdpSocket::bind("127.0.0.1:0")?;
@@ -264,6 +266,14 @@ fn try_it(attempt: &str, dir: &Path, made: &Made) -> io::Result<()> {
             std::fs::write(vm.join("events"), "2")
         }
         _ => panic!("an attempt at {attempt}?"),
+    }
+}
+
+/// Calls a port at which nobody is to answer; that it may be called is all that is wanted.
+fn call_to_nobody(address: &str) -> io::Result<()> {
+    match TcpStream::connect(address) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        result => result.map(drop),
     }
 }
 
@@ -436,6 +446,27 @@ fn what_a_takeover_needs_is_still_there() {
     }
 }
 
+#[test]
+fn the_thread_that_asks_an_etcd_may_call_that_and_nobody_else() {
+    let site = Site::new();
+    site.succeeds("etcd a call to its etcd");
+    for attempt in [
+        "a call to another port",
+        "a call to another port over MPTCP",
+        "a call to another port by its first data",
+        "a datagram socket",
+        "a unix socket",
+        "a netlink socket",
+        "a port of its own",
+        "a thread",
+        "reading DIR/outside",
+        "writing DIR/arbiter/x",
+    ] {
+        site.is_refused(&format!("etcd {attempt}"));
+    }
+    site.is_refused("arbiter a call to its etcd");
+}
+
 /// The VM has brought its arbiter, whose directory is nowhere near its disk.
 #[test]
 fn the_backup_of_a_vm_that_ran_elsewhere_can_claim() {
@@ -448,7 +479,7 @@ fn the_backup_of_a_vm_that_ran_elsewhere_can_claim() {
 fn an_arbiter_that_a_takeover_could_not_use_is_refused_before_there_is_a_backup() {
     let site = Site::new();
     let (spec, mut pair) = spec(site.0.path());
-    pair.arbiter = site.0.path().join("nowhere");
+    pair.arbiter = arbiter::Place::Directory(site.0.path().join("nowhere"));
     let images = site.0.path().join("images");
     let thread =
         std::thread::spawn(move || os::error::chain(&spec.enter_sandbox_beside(&pair, &images).unwrap_err()));

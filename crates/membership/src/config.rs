@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use arbiter::{NoPlace, Place};
 use serde::{Deserialize, Serialize};
 
 /// A file that cannot be used.
@@ -125,10 +126,39 @@ pub enum DirectoryConfig {
 
 /// Who decides which process owns a VM.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "ArbiterTable")]
 pub struct ArbiterConfig {
+    /// Where that is, by the same words on each host.
+    pub place: Place,
+}
+
+/// The arbiter as the file names it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ArbiterTable {
     /// A directory that all hosts share, the same path on each.
-    pub path: PathBuf,
+    path: Option<PathBuf>,
+    /// Any other place, such as `etcd://10.0.0.1:2379`.
+    place: Option<String>,
+}
+
+impl TryFrom<ArbiterTable> for ArbiterConfig {
+    type Error = String;
+
+    fn try_from(table: ArbiterTable) -> Result<ArbiterConfig, String> {
+        let place = match (table.path, table.place) {
+            (Some(path), None) => Place::Directory(path),
+            (None, Some(text)) => text.parse().map_err(|error: NoPlace| error.to_string())?,
+            _ => {
+                return Err(
+                    "`[arbiter]` has either `path`, a directory that all hosts share, or `place`, \
+                            such as \"etcd://10.0.0.1:2379\""
+                        .into(),
+                );
+            }
+        };
+        Ok(ArbiterConfig { place })
+    }
 }
 
 /// How replicas reach each other.
@@ -264,11 +294,13 @@ impl Config {
         for path in config.paths() {
             *path = base.join(&*path);
         }
+        let place = config.arbiter.place.clone();
+        config.arbiter.place = place.with_paths(|path| base.join(path));
         Ok(config)
     }
 
     fn paths(&mut self) -> Vec<&mut PathBuf> {
-        let mut paths = vec![&mut self.key, &mut self.state_dir, &mut self.arbiter.path];
+        let mut paths = vec![&mut self.key, &mut self.state_dir];
         paths.extend(&mut self.run_dir);
         match &mut self.directory {
             DirectoryConfig::Shared { path } => paths.push(path),
@@ -366,6 +398,23 @@ mod tests {
     }
 
     #[test]
+    fn the_arbiter_is_a_directory_or_another_place_with_its_files() {
+        let of = |line: &str| {
+            let text = LEAST.replace("path = \"/shared/arbiter\"", line);
+            Config::parse(&text, Path::new("/etc/lockstep"))
+                .unwrap()
+                .arbiter
+                .place
+                .to_string()
+        };
+        assert_eq!(of("path = \"arbiter\""), "/etc/lockstep/arbiter");
+        assert_eq!(
+            of("place = \"etcds://a:1,ca=ca.pem\""),
+            "etcds://a:1,ca=/etc/lockstep/ca.pem"
+        );
+    }
+
+    #[test]
     fn a_file_that_makes_no_sense_is_refused_with_a_sentence() {
         let refusals = [
             ("host = \"a\"", "host = \"a b\"", "a host's name is made of"),
@@ -378,6 +427,17 @@ mod tests {
             ),
             ("kind = \"shared\"", "kind = \"consul\"", "line"),
             ("host = \"a\"", "hots = \"a\"", "unknown field `hots`"),
+            ("path = \"/shared/arbiter\"", "", "has either `path`"),
+            (
+                "path = \"/shared/arbiter\"",
+                "place = \"etcd://\"",
+                "is no server of etcd",
+            ),
+            (
+                "path = \"/shared/arbiter\"",
+                "paths = \"x\"",
+                "unknown field `paths`",
+            ),
         ];
         for (from, to, sentence) in refusals {
             let refusal = Config::parse(&LEAST.replace(from, to), Path::new("/")).unwrap_err();

@@ -28,10 +28,9 @@ mod tail;
 mod waiting;
 mod words;
 
-use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use machine::Step;
 use replica::{Claim, Metrics, News, RoleName, Span, Time, Verdict};
@@ -180,10 +179,15 @@ impl Reporter {
         self.peer.parse::<SocketAddr>().is_ok().then_some(&*self.peer)
     }
 
+    /// Names the arbiter of a VM that begins alone, and may become a pair later.
+    pub fn begins_at(&mut self, arbiter: &str) {
+        self.arbiter = arbiter.to_owned();
+    }
+
     /// Names the other half of a pair, and the arbiter between the two.
-    pub fn introduce(&mut self, peer: SocketAddr, arbiter: &Path) {
+    pub fn introduce(&mut self, peer: SocketAddr, arbiter: &str) {
         self.peer = peer.to_string();
-        self.arbiter = arbiter.display().to_string();
+        self.arbiter = arbiter.to_owned();
     }
 
     /// Says where the guest's console is, in the words of `--serial`.

@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("replica", &["messages", "vmlog", "machine", "hart"]),
     ("os", &["replica", "machine", "hart"]),
     ("link", &["os", "replica"]),
-    ("arbiter", &["os", "replica"]),
+    ("arbiter", &["etcd", "os", "replica"]),
     ("disk", &["os", "replica", "machine"]),
     ("etcd", &[]),
     ("store", &["etcd", "os", "replica"]),
@@ -30,7 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("plan", &["report", "messages"]),
     (
         "membership",
-        &["link", "machine", "messages", "os", "report", "store"],
+        &["arbiter", "link", "machine", "messages", "os", "report", "store"],
     ),
     (
         "controller",

@@ -13,7 +13,7 @@ const BUDGETS: &[(&str, usize)] = &[
     ("messages", 1_000),
     ("replica", 7_500),
     ("model", 1_500),
-    ("arbiter", 1_000),
+    ("arbiter", 1_700),
     ("disk", 4_000),
     ("doctor", 1_500),
     ("etcd", 1_200),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arbiter::Place;
 use messages::vm_name::VmName;
 use os::sys::clock;
 use plan::HostName;
@@ -65,8 +66,8 @@ pub struct Desk {
     pub read_vm: fn(&str) -> Result<VmFacts, String>,
     /// Version of the program.
     pub version: &'static str,
-    /// The arbiter's directory.
-    pub arbiter: PathBuf,
+    /// Where the site's arbiter is.
+    pub arbiter: Place,
     /// The directory with the control sockets of this host's processes.
     pub sockets: PathBuf,
     /// Places for connections that lead through this agent to VMs' processes.
@@ -97,7 +98,7 @@ impl Desk {
             feed,
             read_vm: program.read_vm,
             version: program.version,
-            arbiter: config.arbiter.path.clone(),
+            arbiter: config.arbiter.place.clone(),
             sockets: config.sockets(&program.sockets),
             passages: Arc::new(Semaphore::new(PASSAGES_MAX)),
             consoles: Arc::new(Semaphore::new(CONSOLES_MAX)),

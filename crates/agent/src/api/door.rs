@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
+use arbiter::Place;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::post;
 use axum::{Extension, Json, Router};
@@ -26,7 +27,7 @@ use controller::lock;
 use controller::scene::Scene;
 use membership::config::{AGENT_PORT, Config};
 use membership::identity::Fingerprint;
-use membership::joining::{self, KeyGiven, MarkSeen, Newcomer, Offer, Token, Tokens};
+use membership::joining::{KeyGiven, MarkSeen, Newcomer, Offer, Token, Tokens};
 use membership::limits::TOKENS_MAX;
 use membership::problem::{OfToken, Problem};
 
@@ -49,7 +50,9 @@ pub struct Door {
     pub translates: bool,
     /// Places for ports that answer for a moment because somebody examines them.
     pub echoes: Arc<Semaphore>,
-    /// Places for threads that look into the arbiter's directory, and may wait for its file server.
+    /// Where the site's arbiter is.
+    pub arbiter: Place,
+    /// Places for threads that look for marks at the arbiter, and may wait for its server.
     pub looks: Arc<Semaphore>,
 }
 
@@ -62,6 +65,7 @@ impl Door {
             authority,
             key,
             offer: Offer::of(config),
+            arbiter: config.arbiter.place.clone(),
             address: config.address,
             here: Newcomer::new(&config.host, config.address, program.version),
             translates: program.translates,
@@ -144,7 +148,7 @@ async fn offer(
     Ok(Json(door.offer.clone()))
 }
 
-/// Says whether the mark of this name is in the arbiter's directory here.
+/// Says whether the mark of this name is at the arbiter, as this host reaches it.
 async fn mark(
     Extension(door): Extension<Arc<Door>>,
     Given(_, name): Given<String>,
@@ -154,27 +158,26 @@ async fn mark(
     }))
 }
 
-/// Looks for a mark, on a thread that may wait for a file server; nobody waits for that thread for long, and
+/// Looks for a mark, on a thread that may wait for a server; nobody waits for that thread for long, and
 /// there are few of them.
 pub(super) async fn see(door: &Door, name: String) -> Result<bool, Problem> {
-    let directory = door.offer.arbiter.clone();
-    let silent = || {
-        let place = door.offer.arbiter.display();
-        Problem::new("arbiter-away", format!("{place} does not answer here"))
-    };
+    let arbiter = door.arbiter.clone();
+    let away = |sentence: String| Problem::new("arbiter-away", sentence);
+    let silent = || away(format!("{} does not answer here", door.arbiter));
     let places = door.looks.clone();
     let looked = tokio::time::timeout(MARK_PATIENCE, async {
         // It is given back when the thread is done, however long that takes.
         let place = places.acquire_owned().await;
         tokio::task::spawn_blocking(move || {
-            let seen = joining::sees(&directory, &name);
+            let seen = arbiter::sees(&arbiter, &name);
             drop(place);
             seen
         })
         .await
     });
     let looked = looked.await.map_err(|_| silent())?;
-    looked.map_err(|error| Problem::new("bug", error.to_string()))
+    let seen = looked.map_err(|error| Problem::new("bug", error.to_string()))?;
+    seen.map_err(|error| away(os::error::chain(&error)))
 }
 
 /// Gives a host the site's key, for which its token is used up.

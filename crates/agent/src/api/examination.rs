@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use arbiter::is_mark;
 use axum::extract::State;
 use axum::{Extension, Json};
 use os::sys::clock;
@@ -21,7 +22,7 @@ use super::door::{Door, see};
 use crate::limits::{ECHO_BYTES_MAX, ECHO_LASTS, ROUND_TRIPS};
 use controller::limits::AGENT_PATIENCE;
 use membership::client::{Connection, Question, Where};
-use membership::joining::{Newcomer, is_mark};
+use membership::joining::Newcomer;
 use membership::problem::{OfPeers, Problem};
 
 /// What is to be examined.
@@ -29,7 +30,7 @@ use membership::problem::{OfPeers, Problem};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Wanted {
-    /// Name of a mark that may be in the arbiter's directory; empty: no mark is looked for.
+    /// Name of a mark that may be at the arbiter; empty: no mark is looked for.
     #[serde(default)]
     mark: String,
     /// Whether a port of the pair's range shall answer for a moment.
@@ -46,8 +47,8 @@ pub struct Examination {
     pub translates: bool,
     /// The time by the host's clock, in nanoseconds since 1970.
     pub wall_ns: u64,
-    /// Whether the host sees the mark in the arbiter's directory; null: no mark was asked for, or the
-    /// directory has not answered in time.
+    /// Whether the host sees the mark at the arbiter; null: no mark was asked for, or the
+    /// arbiter has not answered in time.
     pub mark_seen: Option<bool>,
     /// A port of the host that answers for a moment; null: no port was asked for, or none is free.
     pub echo: Option<Echo>,

@@ -1,7 +1,7 @@
 //! `release`: a person says that the owner of a VM's last epoch is surely off. The record is closed at the
 //! site's arbiter, by this agent, whichever host the VM ran on; nothing of that is an operation.
 
-use arbiter::{DirectoryArbiter, Process};
+use arbiter::{Place, Process};
 use axum::{Extension, Json};
 use messages::vm_name::VmName;
 use plan::limits::STALE_REMOTE;
@@ -49,9 +49,9 @@ pub async fn release(
     let (found, _) = wishes::find(&scene, &vm)?;
     let answers = answering(found);
     let by = format!("{} on {}", caller.name, scene.me);
-    let (path, name) = (desk.arbiter.clone(), vm.clone());
+    let (place, name) = (desk.arbiter.clone(), vm.clone());
     let asked =
-        tokio::task::spawn_blocking(move || ask(&path, &name, (given.epoch, query.dry_run), answers, by));
+        tokio::task::spawn_blocking(move || ask(&place, &name, (given.epoch, query.dry_run), answers, by));
     let away = || {
         let detail = "the site's arbiter does not answer; `lockstep status` shows what became of the record";
         Problem::new("arbiter-away", detail)
@@ -89,15 +89,15 @@ fn answering(vm: &SceneVm) -> Option<String> {
 /// Asks the arbiter, and has it close the record unless that is only looked at; gives the epoch that it has
 /// closed.
 fn ask(
-    path: &std::path::Path,
+    place: &Place,
     vm: &VmName,
     (epoch, is_dry_run): (u64, bool),
     answers: Option<String>,
     by: String,
 ) -> Result<(ChangeObject, Option<u64>), Problem> {
-    let away = |error: arbiter::ArbiterError| Problem::new("arbiter-away", error.to_string());
-    let mut arbiter = DirectoryArbiter::open(path, Process::here(None)).map_err(away)?;
-    let looked = releasable(&mut arbiter, vm, epoch);
+    let away = |error: arbiter::ArbiterError| Problem::new("arbiter-away", os::error::chain(&error));
+    let mut arbiter = place.open(Process::here(None)).map_err(away)?;
+    let looked = releasable(&mut *arbiter, vm, epoch);
     let (sentence, already, released) = match looked {
         Err(NotReleased::Arbiter(error)) => return Err(away(error)),
         Err(error) => return Err(Problem::new("not-now", error.to_string())),
@@ -116,7 +116,7 @@ fn ask(
         }
         Ok(Releasable::Open(record)) if is_dry_run => (record.whereabouts(), false, None),
         Ok(Releasable::Open(record)) => {
-            close(&mut arbiter, &record, by).map_err(away)?;
+            close(&mut *arbiter, &record, by).map_err(away)?;
             let sentence =
                 format!("epoch {epoch} of {vm} is released; `lockstep start {vm}` starts it again");
             (sentence, false, Some(epoch))

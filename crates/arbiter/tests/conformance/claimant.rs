@@ -6,7 +6,7 @@
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use arbiter::{Arbiter, DirectoryArbiter, LocalDirectory, Process};
+use arbiter::{LocalDirectory, Process};
 use replica::Verdict;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -19,14 +19,6 @@ const ORDERS: &str = "LOCKSTEP_TEST_CLAIMANT";
 /// If this is set, the claimant can make no file longer once its arbiter is open.
 pub const WRITES_NOTHING: &str = "LOCKSTEP_TEST_WRITES_NOTHING";
 
-/// The arbiter with this address.
-fn open(address: &str, process: Process) -> Box<dyn Arbiter> {
-    match address.split_once(':') {
-        Some(("directory", path)) => Box::new(DirectoryArbiter::open(path.as_ref(), process).unwrap()),
-        _ => panic!("no place is called {address}"),
-    }
-}
-
 #[test]
 fn process() {
     let Ok(orders) = std::env::var(ORDERS) else { return };
@@ -38,7 +30,7 @@ fn process() {
     let local = (!sign.is_empty()).then(|| LocalDirectory::open(sign.as_ref()).unwrap());
     let sign = local.map(|local| local.sign(&vm(), owner, address).unwrap());
     let process = Process::here(sign.as_ref().map(arbiter::SignOfLife::path));
-    let mut arbiter = open(address, process);
+    let mut arbiter = address.parse::<arbiter::Place>().unwrap().open(process).unwrap();
     if std::env::var_os(WRITES_NOTHING).is_some() {
         let none = Rlimit {
             current: Some(0),

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use arbiter::{
-    Arbiter, Cells, Closing, DirectoryArbiter, DirectoryCells, LocalDirectory, Process, Record, start,
+    Arbiter, Cell, Cells, Closing, DirectoryArbiter, DirectoryCells, LocalDirectory, Process, Record, start,
 };
 use replica::{Epoch, Verdict, VmName};
 
@@ -62,7 +62,7 @@ impl Place for Directory {
     }
 
     fn address(&self) -> String {
-        format!("directory:{}", self.path().display())
+        self.path().display().to_string()
     }
 
     fn go_away(&self) {
@@ -71,6 +71,15 @@ impl Place for Directory {
 
     fn come_back(&self) {
         fs::rename(self.away(), self.path()).unwrap();
+    }
+
+    fn spoil(&self, cell: Cell, bytes: &[u8]) {
+        let name = match cell {
+            Cell::Id => "web.id".into(),
+            Cell::Claim(epoch) => format!("web.{:020}.claim", epoch.0),
+            Cell::End(epoch) => format!("web.{:020}.end", epoch.0),
+        };
+        fs::write(self.file(&name), bytes).unwrap();
     }
 }
 
@@ -213,30 +222,6 @@ fn claims_of_an_earlier_version_are_understood_and_only_a_person_ends_them() {
     assert_eq!(
         start::begin(&mut arbiter, &vm(), 2, &mut |_| {}).unwrap(),
         Epoch(8)
-    );
-}
-
-#[test]
-fn what_is_no_claim_is_nobodys_and_stays_as_it_is() {
-    let place = Directory::new();
-    let mut arbiter = arbiter(&place);
-    expect(&mut arbiter, &claim(1, 1), Verdict::Won);
-    let long = vec![b'x'; 1 << 20];
-    for content in [&[0xff; 9][..], b"", b"lockstep claim 3\nvm web\n", &long] {
-        fs::write(place.claim_file(2), content).unwrap();
-        for owner in [1, 2] {
-            let reason = expect(&mut arbiter, &claim(2, owner), Verdict::Unreachable);
-            assert!(reason.contains("is no claim of Lockstep; look at it"), "{reason}");
-        }
-        assert!(arbiter.last(&vm()).is_err());
-        assert!(start::begin(&mut arbiter, &vm(), 3, &mut |_| {}).is_err());
-        assert_eq!(fs::read(place.claim_file(2)).unwrap(), content);
-    }
-    fs::remove_file(place.claim_file(2)).unwrap();
-    fs::write(place.file("web.00000000000000000001.end"), "no end").unwrap();
-    assert!(
-        start::begin(&mut arbiter, &vm(), 3, &mut |_| {}).is_err(),
-        "an end must be one to free the VM"
     );
 }
 

@@ -1,12 +1,20 @@
 //! The examination of an arbiter: what it must do whatever keeps its cells. A new kind of place implements
 //! `Place` in a file of its own, names itself in `suite!` at the end of this file, and adds tests of what can
-//! go wrong with it alone, as `directory` does.
+//! go wrong with it alone, as `directory` does. One that is a server implements `servers::Server` too and
+//! names itself in `suite_of_servers!`.
 //!
 //! Where a test needs processes that race or die, they are real: this program, started again as `claimant`.
 
 mod claimant;
 mod directory;
 mod flawed;
+mod in_etcd;
+#[path = "../../../etcd/tests/cluster/pki.rs"]
+mod pki;
+mod relay;
+#[path = "../../../etcd/tests/cluster/server.rs"]
+mod server;
+mod servers;
 
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -28,7 +36,7 @@ trait Place {
     /// The place as one more process sees it.
     fn cells(&self) -> Self::Cells;
 
-    /// The word by which a claimant in another process finds the place: see `claimant::open`.
+    /// The place as people write it, by which a claimant in another process finds it.
     fn address(&self) -> String;
 
     /// Takes the place away until `come_back`.
@@ -36,6 +44,9 @@ trait Place {
 
     /// Gives the place back, with everything in it.
     fn come_back(&self);
+
+    /// Has a cell of the VM hold these bytes, whatever it held, as other programs and bad disks may.
+    fn spoil(&self, cell: Cell, bytes: &[u8]);
 }
 
 const LOST: Verdict = Verdict::Lost { heir: false };
@@ -269,6 +280,60 @@ fn an_epoch_that_was_passed_by_is_lost_though_nobody_claimed_it<P: Place>() {
     expect(&mut arbiter, &claim(3, 1), Verdict::Won);
 }
 
+fn vms_whose_names_begin_alike_do_not_see_each_others_epochs<P: Place>() {
+    let place = P::new();
+    let mut arbiter = arbiter(&place);
+    let names = [
+        "web",
+        "we",
+        "web1",
+        "web.1",
+        "web-1",
+        "web.claim",
+        "web.id",
+        "web.end",
+        "claim",
+        "id",
+    ];
+    for (owner, epoch) in (1..).zip(10..10 + names.len() as u64) {
+        let name = VmName::new(names[owner - 1]).unwrap();
+        assert_eq!(arbiter.last(&name).unwrap(), None, "{name}");
+        let claim = claim(epoch, owner as u128);
+        assert_eq!(arbiter.claim(&name, &claim).verdict, Verdict::Won, "{name}");
+    }
+    for (owner, epoch) in (1..).zip(10..10 + names.len() as u64) {
+        let name = VmName::new(names[owner - 1]).unwrap();
+        let last = arbiter.last(&name).unwrap().unwrap();
+        assert_eq!((last.epoch, last.owner), (Epoch(epoch), owner as u128), "{name}");
+    }
+}
+
+fn what_is_no_claim_is_nobodys_and_stays_as_it_is<P: Place>() {
+    let place = P::new();
+    let mut arbiter = arbiter(&place);
+    expect(&mut arbiter, &claim(1, 1), Verdict::Won);
+    let long = vec![b'x'; 1 << 20];
+    for content in [&[0xff; 9][..], b"", b"lockstep claim 3\nvm web\n", &long] {
+        place.spoil(Cell::Claim(Epoch(2)), content);
+        for owner in [1, 2] {
+            let reason = expect(&mut arbiter, &claim(2, owner), Verdict::Unreachable);
+            assert!(reason.contains("is no claim of Lockstep; look at it"), "{reason}");
+        }
+        assert!(arbiter.last(&vm()).is_err());
+        assert!(start::begin(&mut arbiter, &vm(), 3, &mut |_| {}).is_err());
+        let read = place.cells().read(&vm(), Cell::Claim(Epoch(2)));
+        assert!(content == long && read.is_err() || read.unwrap().unwrap() == content);
+    }
+    // An end must be one to free the VM, and an identity to be the VM's.
+    let place = P::new();
+    let mut arbiter = self::arbiter(&place);
+    expect(&mut arbiter, &claim(1, 1), Verdict::Won);
+    place.spoil(Cell::End(Epoch(1)), b"no end");
+    assert!(start::begin(&mut arbiter, &vm(), 3, &mut |_| {}).is_err());
+    place.spoil(Cell::Id, b"no identity");
+    expect(&mut arbiter, &claim(2, 1), Verdict::Unreachable);
+}
+
 fn vms_do_not_see_each_others_epochs<P: Place>() {
     let place = P::new();
     let mut arbiter = arbiter(&place);
@@ -495,6 +560,8 @@ macro_rules! suite {
             who_loses_is_told_whether_the_winner_has_named_it_an_heir,
             an_epoch_that_was_passed_by_is_lost_though_nobody_claimed_it,
             vms_do_not_see_each_others_epochs,
+            vms_whose_names_begin_alike_do_not_see_each_others_epochs,
+            what_is_no_claim_is_nobodys_and_stays_as_it_is,
             a_record_says_which_process_has_claimed_what_and_of_which_vm,
             a_closed_epoch_says_why_and_lets_the_vm_be_started,
             a_member_of_a_closed_epoch_may_claim_the_next_unless_a_start_was_faster,
@@ -513,6 +580,33 @@ macro_rules! suite {
     };
 }
 
-mod in_a_directory {
+/// The suite for one kind of server, beside [`suite!`].
+macro_rules! suite_of_servers {
+    ($place:ty) => {
+        suite_of_servers!($place:
+            an_answer_that_is_lost_on_the_way_is_read_and_never_guessed,
+            a_question_that_is_lost_on_the_way_changes_nothing,
+            a_claim_that_is_cut_off_at_any_answer_is_decided_once,
+            a_server_that_is_killed_between_effect_and_answer_has_kept_the_effect,
+            a_server_that_stands_still_is_unreachable_and_true_when_it_goes_on,
+            what_was_claimed_is_there_after_the_server_was_killed,
+        );
+    };
+    ($place:ty: $($test:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $test() {
+                super::servers::$test::<$place>();
+            }
+        )*
+    };
+}
+
+mod of_a_directory {
     suite!(super::directory::Directory);
+}
+
+mod of_etcd {
+    suite!(super::in_etcd::Alone);
+    suite_of_servers!(super::in_etcd::Alone);
 }

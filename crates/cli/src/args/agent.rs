@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use arbiter::Place;
+use clap::{Args, Subcommand, ValueHint};
+
+use crate::values;
 
 /// Where an agent's file is, if nobody says otherwise.
 pub const CONFIG_DEFAULT: &str = "/etc/lockstep/agent.toml";
@@ -15,8 +18,8 @@ pub enum AgentCommand {
     /// Make this host one of a site: write its agent.toml, and what the site has in common if it is the first
     ///
     /// The hosts of a site share a directory, in which it is kept what people want of the VMs, and who owns
-    /// each. They know each other by the site's key, which is made on the first host. Other hosts get it by
-    /// `agent join`, or as a copy of the file before their `init`.
+    /// each; etcd can have either instead. They know each other by the site's key, which is made on the first
+    /// host. Other hosts get it by `agent join`, or as a copy of the file before their `init`.
     Init(InitArgs),
     /// Print a token by which one host may join the site
     ///
@@ -83,13 +86,21 @@ pub struct InitArgs {
     #[arg(long, value_name = "IP")]
     pub address: IpAddr,
     /// A directory that all hosts of the site share, under the same path
-    #[arg(long, value_name = "DIR")]
-    pub shared: PathBuf,
+    ///
+    /// It may be left out if `--etcd` and `--arbiter` say where the two things are that are kept in it.
+    #[arg(long, value_name = "DIR", required_unless_present_all = ["etcd", "arbiter"])]
+    pub shared: Option<PathBuf>,
     /// Keep what people want in etcd instead of the shared directory; may be given several times
     ///
-    /// Who owns a VM is still decided in the shared directory.
+    /// Who owns a VM is still decided in the shared directory, unless `--arbiter` names another place.
     #[arg(long, value_name = "URL")]
     pub etcd: Vec<String>,
+    /// Decide who owns a VM at this place instead of in the shared directory, such as etcd://10.0.0.1:2379
+    ///
+    /// All hosts reach it by the same words (ARBITERS of lockstep-run(1)).
+    #[arg(long, value_name = "PLACE", value_hint = ValueHint::DirPath,
+        value_parser = values::value(values::arbiter))]
+    pub arbiter: Option<Place>,
     #[command(flatten)]
     pub place: PlaceArgs,
 }

@@ -18,7 +18,8 @@ mod verbs;
 
 use std::path::PathBuf;
 
-use clap::{Arg, Args, Parser, Subcommand};
+use arbiter::Place;
+use clap::{Arg, Args, Parser, Subcommand, ValueHint};
 
 pub use self::demo::DemoArgs;
 pub use agent::{AgentCommand, AgentRunArgs, DoctorArgs, InitArgs, JoinArgs, PlaceArgs, TokenArgs};
@@ -306,13 +307,14 @@ pub struct ResultArgs {
 /// What keeps a VM that runs alone from being started twice.
 #[derive(Args)]
 pub struct StartArgs {
-    /// A shared directory: the VM is not started twice
+    /// Where the VM's record is: it is not started twice
     ///
-    /// All hosts that may run the VM share it, and whoever runs the VM has a record there. Without an
-    /// arbiter, a lock of this host keeps a VM that has a name of its own from being started twice on
-    /// this host.
-    #[arg(long, value_name = "DIR", help_heading = PAIR)]
-    pub arbiter: Option<PathBuf>,
+    /// All hosts that may run the VM reach this place, and whoever runs the VM has a record there. It is a
+    /// directory that they share, or etcd://HOST:PORT (ARBITERS of lockstep-run(1)). Without an arbiter, a
+    /// lock of this host keeps a VM that has a name of its own from being started twice on this host.
+    #[arg(long, value_name = "PLACE", help_heading = PAIR,
+        value_hint = ValueHint::DirPath, value_parser = values::value(values::arbiter))]
+    pub arbiter: Option<Place>,
     /// Key shared with the hosts that may hold a backup
     ///
     /// With an arbiter and a key the VM can be protected while it runs: `lockstep protect`. The file has 64
@@ -412,11 +414,13 @@ pub struct PairArgs {
     /// file. The key encrypts all that the two sides and the gateway say to each other.
     #[arg(long, value_name = "FILE", help_heading = PAIR)]
     pub key: Option<PathBuf>,
-    /// Needed: a directory that both hosts share
+    /// Needed: a directory that both hosts share, or an etcd
     ///
-    /// When one side suspects the other, the single winner is decided there.
-    #[arg(long, value_name = "DIR", help_heading = PAIR)]
-    pub arbiter: Option<PathBuf>,
+    /// When one side suspects the other, the single winner is decided there. An etcd is written as
+    /// etcd://HOST:PORT (ARBITERS of lockstep-run(1)).
+    #[arg(long, value_name = "PLACE", help_heading = PAIR,
+        value_hint = ValueHint::DirPath, value_parser = values::value(values::arbiter))]
+    pub arbiter: Option<Place>,
     /// Silence in ms after which the other side is suspected [default: 500]
     ///
     /// At least 100. A client's pause is this time and a few milliseconds when the primary's host dies or is

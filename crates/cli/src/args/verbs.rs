@@ -5,7 +5,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use arbiter::Place;
+use clap::{Args, Subcommand, ValueHint};
 use replica::VmName;
 
 use super::site::{DryRunArgs, Patience};
@@ -173,9 +174,12 @@ pub struct ReleaseArgs {
     /// The epoch to close, which the refused start has named
     #[arg(long, value_name = "N", value_parser = values::value(values::number))]
     pub epoch: u64,
-    /// The directory with the VM's record [default: that of the site, if an agent looks after the VM]
-    #[arg(long, value_name = "DIR")]
-    pub arbiter: Option<PathBuf>,
+    /// The arbiter with the VM's record [default: that of the site, if an agent looks after the VM]
+    ///
+    /// A directory or an etcd, as for `lockstep run`.
+    #[arg(long, value_name = "PLACE", value_hint = ValueHint::DirPath,
+        value_parser = values::value(values::arbiter))]
+    pub arbiter: Option<Place>,
     /// Do not ask for the VM's name; needed without a terminal
     #[arg(long)]
     pub yes: bool,

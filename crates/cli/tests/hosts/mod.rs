@@ -53,6 +53,11 @@ impl Drop for Cluster {
 impl Cluster {
     /// A site at the addresses 127.0.`net`.1 to 3, whose agents run, and a file of a VM called web.
     pub fn new(net: u8) -> Cluster {
+        Cluster::with(net, "--shared {shared}")
+    }
+
+    /// As [`Cluster::new`], with these words about what the hosts have in common.
+    pub fn with(net: u8, common: &str) -> Cluster {
         let site = Site::new(&[("waits", &WAITS), ("echoes", &ECHOES), ("floods", &FLOODS)]);
         std::fs::create_dir(site.path("shared")).unwrap();
         let file = format!(
@@ -74,7 +79,7 @@ impl Cluster {
             cluster
                 .site
                 .ends(&format!(
-                    "agent init --host {host} --address 127.0.{net}.{last} --shared {{shared}} --config \
+                    "agent init --host {host} --address 127.0.{net}.{last} {common} --config \
                      {{{host}/agent.toml}} --state-dir {{{host}/state}} --run-dir {{{host}/run}}"
                 ))
                 .with(0);

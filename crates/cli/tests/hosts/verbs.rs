@@ -138,7 +138,7 @@ fn a_vm_whose_host_is_gone_is_released_from_another_one_and_starts_there() {
     let mut cluster = Cluster::new(45);
     let text = cluster.at("b", "release web --epoch 1 --yes").with(2);
     assert!(
-        text.contains("no agent looks after web; say with `--arbiter DIR`"),
+        text.contains("no agent looks after web; say with `--arbiter PLACE`"),
         "{text}"
     );
     cluster.at("a", "create {web.toml} --unprotected").with(0);

@@ -25,7 +25,7 @@ impl Site {
         std::fs::write(self.path("vm.toml"), format!("timeout_ms = {TIMEOUT_MS}\n")).unwrap();
         owner.arg(self.path("vm.toml"));
         owner.args(["--name", "web", "--key"]).arg(self.path("key"));
-        owner.arg("--arbiter").arg(self.path("arbiter"));
+        owner.arg("--arbiter").arg(&self.arbiter);
         owner.arg("--events").arg(self.path("owner")).args(flags);
         let owner = Replica::start(&mut owner);
         while !self.path("owner").exists() {
@@ -88,7 +88,7 @@ impl Site {
     }
 
     /// An echoing VM and its backup.
-    fn protected(&self) -> (Replica, Replica) {
+    pub fn protected(&self) -> (Replica, Replica) {
         let mut owner = self.owner(&[]);
         owner.echoes(b'a');
         let copy = self.copy();
@@ -96,7 +96,7 @@ impl Site {
         (owner, copy)
     }
 
-    fn tells(&self, words: &[&str]) -> Output {
+    pub fn tells(&self, words: &[&str]) -> Output {
         self.program().args(words).output().unwrap()
     }
 

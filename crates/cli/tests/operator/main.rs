@@ -3,10 +3,16 @@
 //!
 //! `site` starts the processes and `guests` has what runs in them; the other files are the tests, by subject.
 
+mod arbiters;
 mod deaths;
 mod ends;
 mod guests;
 mod lives;
+#[path = "../../../etcd/tests/cluster/pki.rs"]
+mod pki;
+#[path = "../../../etcd/tests/cluster/server.rs"]
+#[allow(dead_code, reason = "only a part of what an etcd can be told is needed here")]
+mod server;
 mod site;
 mod tellings;
 #[path = "../terminal/mod.rs"]

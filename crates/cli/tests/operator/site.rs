@@ -98,11 +98,18 @@ impl Drop for Replica {
 }
 
 /// A directory with all that a pair needs.
-pub struct Site(tempfile::TempDir);
+pub struct Site {
+    directory: tempfile::TempDir,
+    /// The arbiter of its VMs, as people write it.
+    pub arbiter: String,
+}
 
 impl Site {
+    /// A site whose arbiter is a directory in it.
     pub fn new() -> Site {
-        let site = Site(tempfile::tempdir().unwrap());
+        let directory = tempfile::tempdir().unwrap();
+        let arbiter = directory.path().join("arbiter").display().to_string();
+        let site = Site { directory, arbiter };
         std::fs::write(site.path("firmware"), echo()).unwrap();
         std::fs::write(site.path("key"), "11".repeat(32)).unwrap();
         std::fs::set_permissions(site.path("key"), PermissionsExt::from_mode(0o600)).unwrap();
@@ -111,8 +118,16 @@ impl Site {
         site
     }
 
+    /// A site whose arbiter is somewhere else.
+    pub fn with_arbiter(arbiter: String) -> Site {
+        Site {
+            arbiter,
+            ..Site::new()
+        }
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.directory.path().join(name)
     }
 
     /// `lockstep`, with its standard streams piped to the test. What it keeps on this host, it keeps here.
@@ -153,9 +168,7 @@ impl Site {
     pub fn half_within(&self, role: &str, address: &str, timeout_ms: &str) -> Command {
         let mut half = self.lockstep(role);
         half.args(["--timeout-ms", timeout_ms, "--backup", address, "--key"]);
-        half.arg(self.path("key"))
-            .arg("--arbiter")
-            .arg(self.path("arbiter"));
+        half.arg(self.path("key")).arg("--arbiter").arg(&self.arbiter);
         half
     }
 

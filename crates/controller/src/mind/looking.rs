@@ -61,7 +61,7 @@ impl Mind {
 
     /// What the planner says of each VM, and how each is.
     fn decide(&self, now: Now, hosts: &[Host], vms: &[Vm]) -> (Vec<Decision>, Vec<(Placement, Face)>) {
-        let arbiter = self.config.arbiter.path.display().to_string();
+        let arbiter = self.config.arbiter.place.to_string();
         let away = self.arbiter_away.as_ref();
         let site = Site {
             me: &self.me,

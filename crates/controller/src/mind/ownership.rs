@@ -1,16 +1,16 @@
 //! Who owns a VM at the arbiter, for VMs that have no process and are to be started, or of which nobody has
-//! written down how they ended. The arbiter is asked on a thread of its own, since a dead file server answers
+//! written down how they ended. The arbiter is asked on a thread of its own, since a dead server answers
 //! nobody.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arbiter::{Arbiter, Closing, DirectoryArbiter, Record};
+use arbiter::{Closing, Place, Process, Record};
 use messages::vm_name::VmName;
+use os::error::chain;
 use os::sys::clock;
 use plan::{HostName, Ownership};
 
@@ -28,7 +28,7 @@ const SELDOM: u32 = 16;
 /// # Errors
 /// This host gives no more threads.
 pub fn watch(
-    path: PathBuf,
+    arbiter: Place,
     wanted: Arc<Mutex<AskedOwners>>,
     tell: Sender<Told>,
     ends: Arc<AtomicBool>,
@@ -42,7 +42,7 @@ pub fn watch(
                 if !vms.is_empty() || rests == 0 {
                     rests = SELDOM;
                     let at = clock::now();
-                    let owners = ask(&path, &vms);
+                    let owners = ask(&arbiter, &vms);
                     if tell.send(Told::Arbiter(Owners { at, owners })).is_err() {
                         return;
                     }
@@ -54,12 +54,11 @@ pub fn watch(
     Ok(())
 }
 
-fn ask(path: &std::path::Path, vms: &AskedOwners) -> Result<BTreeMap<VmName, Owner>, String> {
-    let process = arbiter::Process::here(None);
-    let mut arbiter = DirectoryArbiter::open(path, process).map_err(|error| error.to_string())?;
+fn ask(arbiter: &Place, vms: &AskedOwners) -> Result<BTreeMap<VmName, Owner>, String> {
+    let mut arbiter = arbiter.open(Process::here(None)).map_err(|error| chain(&error))?;
     let mut owners = BTreeMap::new();
     for vm in vms {
-        let record = arbiter.last(vm).map_err(|error| error.to_string())?;
+        let record = arbiter.last(vm).map_err(|error| chain(&error))?;
         owners.insert(vm.clone(), owner(record));
     }
     Ok(owners)

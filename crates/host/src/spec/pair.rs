@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
+use arbiter::Place;
 use link::{KeyError, KeyFile, Security};
 use replica::{OnSlow, Span};
 
@@ -14,8 +14,8 @@ pub struct PairSpec {
     pub address: SocketAddr,
     /// File with the shared key; `None`: neither encrypted nor authenticated.
     pub key: Option<KeyFile>,
-    /// The arbiter: a directory that both hosts share.
-    pub arbiter: PathBuf,
+    /// The arbiter, which both hosts reach.
+    pub arbiter: Place,
     /// The failure-detection timeout: the peer's silence for this long is suspicion.
     pub timeout: Span,
     /// The primary calls the backup for at most this long.

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use arbiter::{Arbiter, DirectoryArbiter, Process};
+use arbiter::{Arbiter, DirectoryArbiter, Place, Process};
 use disk::{Access, Disk, Holder};
 use host::ownership::Ownership;
 use host::{ProtectSpec, VmSpec};
@@ -249,10 +249,10 @@ fn a_primary_calls_again_when_the_talk_breaks_off_unless_the_backup_has_gone_liv
 fn a_start_whose_last_question_had_no_answer_gives_up_the_last_epoch_if_that_is_its_own() {
     let site = Site::new();
     let spec = vm(site.dir.path(), "primary");
-    let directory = site.dir.path().join("arbiter");
-    let mut ours = Ownership::open(&spec, &directory, 7).unwrap();
+    let place = Place::Directory(site.dir.path().join("arbiter"));
+    let mut ours = Ownership::open(&spec, &place, 7).unwrap();
     assert_eq!(ours.begin(&spec, Duration::ZERO).unwrap(), Epoch(1));
-    let mut others = Ownership::open(&spec, &directory, 8).unwrap();
+    let mut others = Ownership::open(&spec, &place, 8).unwrap();
     others.give_up(&spec, MayOwn::Unknown);
     let is_open = |arbiter: &mut Ownership| {
         let last = arbiter.arbiter().last(&spec.name).unwrap().unwrap();

@@ -74,7 +74,9 @@ fn child_that_is_a_replica() {
             path: dir.join("key"),
             though_open: false,
         }),
-        arbiter: std::env::var_os(ARBITER).map_or(dir.join("arbiter"), PathBuf::from),
+        arbiter: arbiter::Place::Directory(
+            std::env::var_os(ARBITER).map_or(dir.join("arbiter"), PathBuf::from),
+        ),
         // Long, because the tests run beside others; a takeover takes this long (the lease of the primary).
         timeout: Span::from_ms(3_000),
         patience: Span::from_ms(60_000),
@@ -97,7 +99,7 @@ fn child_that_is_a_replica() {
     }
     if role == "owner" {
         spec.alone = Alone::Arbiter {
-            directory: pair.arbiter.clone(),
+            place: pair.arbiter.clone(),
             patience: Duration::ZERO,
         };
         spec.protect = Some(ProtectSpec {

@@ -109,7 +109,7 @@ impl Giver {
         self.ask("/v1/joining/offer", newcomer)
     }
 
-    /// Does the agent see the mark of this name in the arbiter's directory?
+    /// Does the agent see the mark of this name at the site's arbiter?
     ///
     /// # Errors
     /// As those of [`Giver::offer`].

@@ -4,19 +4,17 @@
 //!
 //! `token` is what the person carries; `tokens` are those that this agent has given, `gate` lets their
 //! holders in and tells them that they are at the right place; `offer` is what the two say to each other;
-//! `mark` shows whether they share a directory; `caller` is the end of the host that joins. The answers of
-//! the agent are in `api::door` of the crate `agent`.
+//! `caller` is the end of the host that joins. Whether the two reach one arbiter is shown by its marks
+//! (`arbiter::Mark`). The answers of the agent are in `api::door` of the crate `agent`.
 
 mod caller;
 mod gate;
-mod mark;
 mod offer;
 mod token;
 mod tokens;
 
 pub use caller::{Giver, JoinError};
 pub use gate::{PROTOCOL, server};
-pub use mark::{Mark, is_mark, sees};
 pub use offer::{KeyGiven, MarkSeen, Newcomer, Offer};
 pub use token::Token;
 pub use tokens::{Refusal, Tokens};

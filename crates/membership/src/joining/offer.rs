@@ -1,7 +1,6 @@
 //! What a host that joins and the agent that it calls say to each other. Fields may be added.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use machine::MODEL;
 use messages::joining::{PROTOCOL, PROTOCOL_OLDEST};
@@ -33,8 +32,8 @@ pub struct Offer {
     pub host: String,
     /// Where the site's wishes are kept.
     pub directory: DirectoryConfig,
-    /// The arbiter's directory.
-    pub arbiter: PathBuf,
+    /// Where the arbiter is, as [`arbiter::Place`] reads it.
+    pub arbiter: String,
     /// Port at which agents listen for each other.
     pub port: u16,
     /// First port at which a process waits to be a backup.
@@ -110,7 +109,7 @@ impl Offer {
         Offer {
             host: config.host.clone(),
             directory: config.directory.clone(),
-            arbiter: config.arbiter.path.clone(),
+            arbiter: config.arbiter.place.to_string(),
             port: config.api.port,
             first_port: config.pair.first_port,
             last_port: config.pair.last_port,

@@ -54,6 +54,8 @@ pub enum Kind {
 pub struct Sockets {
     /// Whether it makes TCP sockets, to a gateway or to a host that is to take a backup.
     pub tcp: bool,
+    /// Whether the thread that asks its arbiter makes TCP sockets, to servers that keep the VM's record.
+    pub arbiter: bool,
     /// Whether it makes Unix sockets, to a gateway.
     pub unix: bool,
     /// Whether it makes a socket for datagrams, to ask whether a tap is up.
@@ -183,6 +185,7 @@ fn of_thread(kind: Kind, sockets: Sockets) -> Built<BpfProgram> {
         Kind::Guest | Kind::Console | Kind::Gateway => {
             &[FILES, NAMES, STREAMS, older::FILES, older::NAMES, older::STREAMS]
         }
+        Kind::Arbiter if sockets.arbiter => &[STREAMS, older::STREAMS],
         Kind::Disk | Kind::Arbiter => &[FILES, NAMES, older::FILES, older::NAMES],
         Kind::Log => &[FILES, older::FILES],
         Kind::Cable | Kind::Bulk | Kind::Caller | Kind::Control => &[STREAMS, older::STREAMS],
@@ -245,14 +248,19 @@ fn connections(rules: &mut Rules, kind: Kind, sockets: Sockets) -> Built<()> {
             }
             pings_and_answers(rules)?;
         }
-        Kind::Caller => {
-            always(rules, &[libc::SYS_connect]);
-            for family in [libc::AF_INET, libc::AF_INET6] {
-                socket(rules, family, libc::SOCK_STREAM)?;
-            }
-        }
+        Kind::Caller => calls(rules)?,
+        Kind::Arbiter if sockets.arbiter => calls(rules)?,
         Kind::Console | Kind::Control => always(rules, &[libc::SYS_accept4]),
         Kind::Disk | Kind::Log | Kind::Arbiter | Kind::Bulk | Kind::Watcher => {}
+    }
+    Ok(())
+}
+
+/// Allows new connections by TCP, to the ports that landlock lets the process call.
+fn calls(rules: &mut Rules) -> Built<()> {
+    always(rules, &[libc::SYS_connect]);
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        socket(rules, family, libc::SOCK_STREAM)?;
     }
     Ok(())
 }
@@ -424,6 +432,7 @@ mod tests {
     fn every_filter_can_be_built_and_fits_the_kernel() {
         let sockets = Sockets {
             tcp: true,
+            arbiter: true,
             unix: true,
             taps: true,
             anybody: false,
