@@ -58,13 +58,16 @@ def vm_flags(image, memory, append="", disk=None):
     return [*flags, "--disk", disk] if disk else flags
 
 
-def pair_flags(directory):
-    """Makes a key and an arbiter for a pair, and returns the pair's flags."""
-    (directory / "arbiter").mkdir()
-    key = directory / "key"
-    key.write_text(os.urandom(32).hex())
-    key.chmod(0o600)
-    return ["--backup", f"127.0.0.1:{free_port()}", "--key", key, "--arbiter", directory / "arbiter"]
+def pair_flags(directory, key=None, arbiter=None):
+    """Makes an arbiter and a key for a pair, those that are not given, and returns the pair's flags."""
+    if arbiter is None:
+        arbiter = directory / "arbiter"
+        arbiter.mkdir()
+    if key is None:
+        key = directory / "key"
+        key.write_text(os.urandom(32).hex())
+        key.chmod(0o600)
+    return ["--backup", f"127.0.0.1:{free_port()}", "--key", key, "--arbiter", arbiter]
 
 
 def free_port():
@@ -203,9 +206,12 @@ class Site:
         """One process of lockstep, with this site's network."""
         return start(self.stack, [self.program, role, *flags, *self.net], stderr=self.stderr)
 
-    def pair(self, flags, serial=False):
-        """The guest as a pair, {role: process}; with `serial`, its consoles are sockets named by role."""
-        common = [*pair_flags(self.directory), *flags]
+    def pair(self, flags, serial=False, **given):
+        """The guest as a pair, {role: process}; with `serial`, its consoles are sockets named by role.
+
+        `given` is what `pair_flags` need not make.
+        """
+        common = [*pair_flags(self.directory, **given), *flags]
         halves = {}
         for role in ["backup", "primary"]:
             where = f"unix:{self.directory / role}" if serial else "none"

@@ -30,6 +30,14 @@ pub enum ArbiterError {
         /// What has become of the last question.
         source: EtcdError,
     },
+    /// The disk server cannot be reached, or has failed.
+    #[error("the arbiter {place} cannot be used; both hosts must reach that disk server, with its key")]
+    Server {
+        /// The server, as people write it.
+        place: String,
+        /// What has become of the last question.
+        source: io::Error,
+    },
     /// This is not the arbiter of the other side.
     #[error(
         "{place} on host {host} {finding} epoch {epoch} of '{vm}' that the primary has claimed; both sides \

@@ -18,8 +18,10 @@ pub mod limits;
 mod local;
 mod mark;
 mod over_etcd;
+mod over_server;
 mod place;
 mod record;
+mod server_place;
 pub mod start;
 mod test_and_set;
 
@@ -35,8 +37,10 @@ pub use etcd_place::EtcdPlace;
 pub use local::{LocalDirectory, LocalError, LocalLock, SignOfLife};
 pub use mark::{Mark, is_mark, sees};
 pub use over_etcd::{EtcdArbiter, EtcdCells};
+pub use over_server::{ServerArbiter, ServerCells};
 pub use place::Place;
 pub use record::{Closing, Origin, Process, Record};
+pub use server_place::ServerPlace;
 pub use test_and_set::TestAndSet;
 
 /// What an arbiter says.

@@ -36,6 +36,14 @@ pub const PREFIX_LEN_MAX: usize = 64;
 /// Bytes of the file with the password of a user at etcd. A longer file is refused.
 pub const PASSWORD_LEN_MAX: u64 = 4096;
 
+/// Time that one address of a disk server has to take a connection.
+pub const SERVER_CONNECT_PATIENCE: Duration = Duration::from_secs(2);
+/// Time that a disk server has to answer, if nothing else is said. A claim may take longer, since it waits
+/// for writes of the one before; then it is asked again.
+pub const SERVER_PATIENCE: Duration = Duration::from_secs(5);
+/// Time that a disk server has at least, if the rest of a question's time is less.
+pub const SERVER_PATIENCE_MIN: Duration = Duration::from_millis(10);
+
 // Whoever looked at a listing before the newest claims were made must still find the claim that it asks for.
 const _: () = assert!(CLAIMS_KEPT >= 2);
 const _: () = assert!(HEIRS_MAX as u64 * 33 < CELL_LEN_MAX / 2);

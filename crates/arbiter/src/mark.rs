@@ -15,6 +15,7 @@ use crate::error::ArbiterError;
 use crate::etcd_place::EtcdPlace;
 use crate::limits::MARK_TTL;
 use crate::over_etcd::unusable;
+use crate::over_server::ServerCells;
 use crate::place::Place;
 
 /// What the name of a mark's file begins with, and what it is behind the prefix in etcd.
@@ -36,6 +37,11 @@ enum Left {
     File(PathBuf),
     /// A key in etcd, which goes with its lease.
     Key(Box<Client>, Lease),
+    /// Something at a disk server, which goes with the connection.
+    Connection {
+        /// Kept for its connection.
+        _cells: Box<ServerCells>,
+    },
 }
 
 impl Mark {
@@ -44,8 +50,15 @@ impl Mark {
     /// # Errors
     /// The arbiter is not there, or cannot be written.
     pub fn leave(place: &Place) -> Result<Mark, ArbiterError> {
-        let name = format!("{:032x}", os::entropy::random_u128());
+        let mut name = format!("{:032x}", os::entropy::random_u128());
         let left = match place {
+            Place::Server(server) => {
+                let mut cells = ServerCells::open(server)?;
+                name = cells.leave_mark()?;
+                Ok(Left::Connection {
+                    _cells: Box::new(cells),
+                })
+            }
             Place::Directory(directory) => {
                 leave_file(directory, &name).map_err(|source| ArbiterError::Directory {
                     path: directory.clone(),
@@ -70,6 +83,7 @@ impl Drop for Mark {
         match &self.left {
             Left::File(path) => drop(fs::remove_file(path)),
             Left::Key(client, lease) => drop(client.revoke(*lease)),
+            Left::Connection { .. } => {}
         }
     }
 }
@@ -114,6 +128,7 @@ pub fn sees(place: &Place, name: &str) -> Result<bool, ArbiterError> {
         return Ok(false);
     }
     match place {
+        Place::Server(server) => ServerCells::open(server)?.sees(name),
         Place::Directory(directory) => Ok(directory.join(format!("{START}{name}")).exists()),
         Place::Etcd(etcd) => {
             let look = || {

@@ -14,7 +14,9 @@ use crate::directory::{DirectoryArbiter, DirectoryCells};
 use crate::error::{ArbiterError, NoPlace};
 use crate::etcd_place::EtcdPlace;
 use crate::over_etcd::{EtcdArbiter, EtcdCells};
+use crate::over_server::{ServerArbiter, ServerCells};
 use crate::record::Process;
+use crate::server_place::ServerPlace;
 
 /// Where an arbiter is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,19 +25,22 @@ pub enum Place {
     Directory(PathBuf),
     /// In an etcd cluster that all these hosts reach.
     Etcd(Box<EtcdPlace>),
+    /// In a disk server that all these hosts reach.
+    Server(Box<ServerPlace>),
 }
 
 impl FromStr for Place {
     type Err = NoPlace;
 
-    /// Reads `DIRECTORY`, `etcd://SERVERS` or `etcds://SERVERS`.
+    /// Reads `DIRECTORY`, `etcd://SERVERS`, `etcds://SERVERS` or `lockstep://SERVER`.
     fn from_str(text: &str) -> Result<Place, NoPlace> {
         match text.split_once("://") {
             Some(("etcd", rest)) => Ok(Place::Etcd(Box::new(EtcdPlace::parse(rest, false)?))),
             Some(("etcds", rest)) => Ok(Place::Etcd(Box::new(EtcdPlace::parse(rest, true)?))),
+            Some(("lockstep", rest)) => Ok(Place::Server(Box::new(ServerPlace::parse(rest)?))),
             Some((kind, _)) => Err(NoPlace(format!(
-                "there are no arbiters of the kind `{kind}`; give a directory, etcd://HOST:PORT or \
-                 etcds://HOST:PORT,ca=FILE"
+                "there are no arbiters of the kind `{kind}`; give a directory, etcd://HOST:PORT, \
+                 etcds://HOST:PORT,ca=FILE or lockstep://HOST,key=FILE"
             ))),
             None if text.is_empty() => Err(NoPlace(
                 "an arbiter has a name; give for example a directory".into(),
@@ -55,6 +60,7 @@ impl Place {
         Ok(match self {
             Place::Directory(path) => Box::new(DirectoryArbiter::open(path, process)?),
             Place::Etcd(place) => Box::new(EtcdArbiter::open(place, process)?),
+            Place::Server(place) => Box::new(ServerArbiter::open(place, process)?),
         })
     }
 
@@ -64,6 +70,7 @@ impl Place {
         match self {
             Place::Directory(path) => Place::Directory(change(&path)),
             Place::Etcd(place) => Place::Etcd(Box::new(place.with_paths(change))),
+            Place::Server(place) => Place::Server(Box::new(place.with_paths(change))),
         }
     }
 
@@ -77,6 +84,7 @@ impl Place {
                 path.display().to_string()
             }
             Place::Etcd(place) => place.at(),
+            Place::Server(place) => place.at(),
         }
     }
 
@@ -85,7 +93,7 @@ impl Place {
     pub fn directory(&self) -> Option<&Path> {
         match self {
             Place::Directory(path) => Some(path),
-            Place::Etcd(_) => None,
+            Place::Etcd(_) | Place::Server(_) => None,
         }
     }
 
@@ -95,6 +103,7 @@ impl Place {
         match self {
             Place::Directory(_) => Vec::new(),
             Place::Etcd(place) => place.files(),
+            Place::Server(place) => place.key().into_iter().collect(),
         }
     }
 
@@ -106,6 +115,7 @@ impl Place {
         match self {
             Place::Directory(path) => DirectoryCells::open(path)?.vms(),
             Place::Etcd(place) => EtcdCells::open(place)?.vms(),
+            Place::Server(place) => ServerCells::open(place)?.vms(),
         }
     }
 
@@ -115,6 +125,7 @@ impl Place {
         match self {
             Place::Directory(_) => Vec::new(),
             Place::Etcd(place) => place.ports(),
+            Place::Server(place) => vec![place.port()],
         }
     }
 }
@@ -124,6 +135,7 @@ impl fmt::Display for Place {
         match self {
             Place::Directory(path) => write!(f, "{}", path.display()),
             Place::Etcd(place) => write!(f, "{place}"),
+            Place::Server(place) => write!(f, "{place}"),
         }
     }
 }

@@ -193,6 +193,12 @@ impl Record {
         text
     }
 
+    /// Who has claimed an epoch, by the bytes of that claim; `None`: they are no claim of it.
+    #[must_use]
+    pub fn owner_of(bytes: &[u8], vm: &VmName, epoch: Epoch) -> Option<u128> {
+        Record::parse(bytes, vm, epoch).map(|record| record.owner)
+    }
+
     /// Reads the bytes of a claim; `None`: they are no claim of this epoch.
     pub(crate) fn parse(bytes: &[u8], vm: &VmName, epoch: Epoch) -> Option<Record> {
         let mut fields = Fields::new(bytes, &[HEADER, HEADER_1])?;

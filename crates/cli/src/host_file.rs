@@ -81,7 +81,7 @@ pub fn text(place: &PlaceArgs, address: IpAddr, of_site: &OfSite) -> Result<Stri
     top.insert("directory".into(), Value::try_from(&of_site.directory)?);
     let (word, arbiter) = match &of_site.arbiter {
         Place::Directory(path) => ("path", text(path)),
-        Place::Etcd(_) => ("place", Value::from(of_site.arbiter.to_string())),
+        Place::Etcd(_) | Place::Server(_) => ("place", Value::from(of_site.arbiter.to_string())),
     };
     let arbiter = Table::from_iter([(word.to_owned(), arbiter)]);
     top.insert("arbiter".into(), Value::from(arbiter));

@@ -12,6 +12,7 @@ mod agent;
 mod args;
 mod console;
 mod demo;
+mod disk_server;
 mod doctor;
 mod draft;
 mod exit;
@@ -187,6 +188,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Agent(command) => return agent::run(&command),
         Command::Doctor(args) => return doctor::run(&args),
         Command::Gateway(args) => gateway::run(&args)?,
+        Command::DiskServer(args) => return disk_server::run(&args),
         Command::Image(command) => image::run(command)?,
         Command::Log(command) => return log::run(&command),
         Command::Completions { shell } => {

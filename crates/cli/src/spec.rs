@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use arbiter::Place;
 use console::ConsoleSpec;
 use host::build::{InterpreterOptions, Translate};
-use host::{Alone, AttendSpec, FirmwareSpec, NetSpec, PairSpec, ProtectSpec, VmSpec};
+use host::{Alone, AttendSpec, DiskSecurity, FirmwareSpec, NetSpec, PairSpec, ProtectSpec, VmSpec};
 use link::KeyFile;
 use machine::Transport;
 use ports::{Endpoint, PortSpec};
@@ -52,6 +52,11 @@ pub fn vm(file: &VmFile) -> Result<VmSpec> {
             .iter()
             .map(|text| values::disk(text))
             .collect::<Result<_>>()?,
+        disk_security: match (&file.key, file.insecure) {
+            (Some(path), _) => DiskSecurity::Key(key_file(path, file)),
+            (None, true) => DiskSecurity::Insecure,
+            (None, false) => DiskSecurity::Unsaid,
+        },
         nets: net(file)?,
         virtio: virtio.map_or(Ok(Transport::Modern), values::virtio)?,
         serial: console(file.serial.as_deref().unwrap_or("stdio")),

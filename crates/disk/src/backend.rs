@@ -3,6 +3,11 @@
 
 use std::io;
 
+use crate::limits::DISK_THREADS;
+
+/// The body of a thread that a backend needs as long as its disk is used.
+pub type Attendant = Box<dyn FnOnce() + Send>;
+
 /// Length of a sector in bytes.
 pub const SECTOR_LEN: u64 = 512;
 
@@ -57,4 +62,18 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// As the storage gives them, or the name leads to other storage; the disk then stays as it was.
     fn reopen(&self, placed: bool) -> io::Result<()>;
+    /// Does the error say that the storage is away, and may come back? Then a request waits for it.
+    fn is_away(&self, _error: &io::Error) -> bool {
+        false
+    }
+    /// How many requests the storage should have at once: so many threads wait for it.
+    fn threads(&self) -> usize {
+        DISK_THREADS
+    }
+    /// The body of a thread that serves the storage until [`Backend::close`]; `None`: it needs none.
+    fn attendant(&self) -> Option<Attendant> {
+        None
+    }
+    /// Ends the use of the storage. No request is under way.
+    fn close(&self) {}
 }

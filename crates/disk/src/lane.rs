@@ -19,8 +19,9 @@ use replica::{DiskAnswer, Time};
 use super::completion::{Completion, Size, Trouble};
 use super::policy::{self, Ailment, Outcome};
 use super::queue::{Job, Probe, Queue};
-use super::{Disk, Holder, LockError, guard};
-use crate::limits::{DISK_RETRY, DISK_THREADS};
+use super::{Disk, Holder, LockError};
+use crate::guard::guard;
+use crate::limits::DISK_RETRY;
 use os::sandbox::{self, Kind};
 use os::sys::clock;
 use os::wake::Waker;
@@ -91,7 +92,12 @@ impl Lane {
             let lane = Arc::clone(lane);
             sandbox::try_spawn(Kind::Disk, name, move || lane.serve())
         };
-        (1..=DISK_THREADS).map(start).collect()
+        if let Some(attendant) = lane.disk.backend.attendant() {
+            // It ends with the backend, and nobody waits for it: it may be calling a server that is away.
+            let name = format!("disk{}.0", lane.index);
+            drop(sandbox::try_spawn(Kind::Caller, name, attendant)?);
+        }
+        (1..=lane.disk.backend.threads()).map(start).collect()
     }
 
     /// Queues a job.

@@ -12,11 +12,15 @@
 pub mod backend;
 mod completion;
 pub mod direct;
+mod error;
 pub mod file;
+mod guard;
 mod illness;
+mod keeper;
 mod lane;
 pub mod limits;
 pub mod lock;
+mod nbd;
 mod policy;
 pub mod pool;
 mod queue;
@@ -24,106 +28,23 @@ mod queue;
 use replica::Epoch;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use machine::DiskConfig;
 
 pub use backend::{Backend, SECTOR_LEN};
 pub use completion::{Completion, Size, Trouble};
 pub use direct::Access;
+pub use error::DiskError;
 pub use file::RawDisk;
+pub use keeper::Keeper;
 pub use lock::{DiskLock, Holder, LockError};
+pub use nbd::{DiskSecurity, NbdDisk, NbdPlace, Of, PlaceError, Scheme};
 pub use pool::DiskPool;
 
+use crate::keeper::LockKeeper;
 use crate::limits::PROBE_LEN;
-
-/// Why a disk cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DiskError {
-    /// There is no such file, or no permission to open it.
-    #[error("cannot open the disk {path}; {}", way_out(path, source))]
-    Open {
-        /// Path of the disk.
-        path: PathBuf,
-        /// Error that the operating system gave.
-        source: io::Error,
-    },
-    /// The file has no byte.
-    #[error("the disk {path} is empty; give it a size, for instance with `truncate -s 4G {path}`")]
-    Empty {
-        /// Path of the disk.
-        path: PathBuf,
-    },
-    /// The device has no sectors.
-    #[error(
-        "the disk {path} is a device without sectors; attach or insert what it shall hold (`lsblk` shows the \
-         size of block devices), or give another disk"
-    )]
-    EmptyDevice {
-        /// Path of the disk.
-        path: PathBuf,
-    },
-    /// The disk's size is not a whole number of sectors.
-    #[error(
-        "the disk {path} has {bytes} bytes, which is no whole number of {SECTOR_LEN}-byte sectors; resize it \
-         with `truncate -s {larger} {path}`",
-        larger = bytes.next_multiple_of(SECTOR_LEN)
-    )]
-    Size {
-        /// Path of the disk.
-        path: PathBuf,
-        /// Size of the disk in bytes.
-        bytes: u64,
-    },
-    /// The machine of the other replica has a larger disk.
-    #[error(
-        "the disk {path} has {has} sectors on this host and the guest expects {expects}; give both hosts the \
-         same file, or a copy of the primary's as it is now"
-    )]
-    Smaller {
-        /// Path of the disk.
-        path: PathBuf,
-        /// Sectors of the disk.
-        has: u64,
-        /// Sectors of the primary's disk.
-        expects: u64,
-    },
-    /// The file is not the disk of the other replica.
-    #[error(
-        "the disk {path} on host {host} is not the one that the primary has locked for epoch {epoch} of \
-         '{vm}': {finding}; both sides must see the same file"
-    )]
-    NotShared {
-        /// Path of the disk.
-        path: PathBuf,
-        /// Name of the host that sees the disk so.
-        host: String,
-        /// What the disk's lock says.
-        finding: String,
-        /// Name of the pair's VM.
-        vm: String,
-        /// Epoch in which the primary should have locked the disk.
-        epoch: u64,
-    },
-    /// Somebody else writes to the disk.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-}
-
-/// What to do about a disk that cannot be opened.
-fn way_out(path: &Path, error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => {
-            format!(
-                "make one with `truncate -s 4G {}`, or check the path",
-                path.display()
-            )
-        }
-        io::ErrorKind::IsADirectory => "give a file or a block device".into(),
-        _ => "check its permissions".into(),
-    }
-}
 
 /// One disk of the guest: where its sectors are, and whether this process may change them.
 #[derive(Debug)]
@@ -133,11 +54,7 @@ pub struct Disk {
     access: Access,
     read_only: bool,
     serial: String,
-    /// The lock, held by the process that writes. A backup has none until it goes live.
-    lock: Mutex<Option<DiskLock>>,
-    /// Whom the disk's lock named when this side was shown that both sides have the same disk; nobody in a
-    /// process that was primary from the start.
-    proven: Mutex<Option<Holder>>,
+    keeper: Box<dyn Keeper>,
     /// Why a flush has failed, if data that it was to make durable may be gone: no later flush may succeed.
     /// The mutex is held during each flush, because the kernel tells an error to only one of two that run
     /// together.
@@ -176,6 +93,43 @@ impl Disk {
         read_only: bool,
         serial: &str,
     ) -> Result<Disk, DiskError> {
+        let keeper = Box::new(LockKeeper::new(&path));
+        Disk::kept(path, backend, keeper, access, read_only, serial)
+    }
+
+    /// A disk of a VM at an NBD server. The server is asked how large the disk is, and nothing else is done
+    /// yet.
+    ///
+    /// # Errors
+    /// The server cannot be reached or has no such disk for the VM, or the disk is for a pair and the server
+    /// knows no epochs.
+    pub fn open_nbd(
+        place: NbdPlace,
+        of: Of<'_>,
+        access: Access,
+        read_only: bool,
+        serial: &str,
+    ) -> Result<Disk, DiskError> {
+        let path = PathBuf::from(place.to_string());
+        let remote = NbdDisk::open(place, of, read_only).map_err(|source| DiskError::Server {
+            path: path.clone(),
+            source,
+        })?;
+        if access == Access::Pair && !read_only && !remote.is_fenced() {
+            return Err(DiskError::Unfenced { path });
+        }
+        let backend = Box::new(remote.clone());
+        Disk::kept(path, backend, Box::new(remote), access, read_only, serial)
+    }
+
+    fn kept(
+        path: PathBuf,
+        backend: Box<dyn Backend>,
+        keeper: Box<dyn Keeper>,
+        access: Access,
+        read_only: bool,
+        serial: &str,
+    ) -> Result<Disk, DiskError> {
         let bytes = backend.capacity();
         if bytes == 0 {
             let is_file = std::fs::metadata(&path).is_ok_and(|meta| meta.is_file());
@@ -194,8 +148,7 @@ impl Disk {
             access,
             read_only,
             serial: serial.to_owned(),
-            lock: Mutex::default(),
-            proven: Mutex::default(),
+            keeper,
             flush_lost: Mutex::default(),
             alone: AtomicBool::new(access == Access::Solo),
         })
@@ -237,32 +190,7 @@ impl Disk {
         if self.read_only {
             return Ok(());
         }
-        let mut found = lock::holder(&self.path)?;
-        if found.as_ref() != Some(writer) {
-            // A network file system may remember an older lock, but not beyond a change of the directory.
-            lock::touch_directory(&self.path)?;
-            found = lock::holder(&self.path)?;
-        }
-        let finding = match found {
-            Some(found) if found == *writer => {
-                *guard(&self.proven) = Some(found);
-                return Ok(());
-            }
-            Some(found) => format!(
-                "{}.lock names epoch {} of '{}'",
-                self.path.display(),
-                found.epoch.0,
-                found.vm
-            ),
-            None => format!("there is no {}.lock", self.path.display()),
-        };
-        Err(DiskError::NotShared {
-            path: self.path.clone(),
-            host: os::identity::host_name(),
-            finding,
-            vm: writer.vm.to_string(),
-            epoch: writer.epoch.0,
-        })
+        self.keeper.check_writer(writer)
     }
 
     /// The present size of the storage in whole sectors.
@@ -300,23 +228,13 @@ impl Disk {
         if self.read_only {
             return Ok(());
         }
-        let mut lock = guard(&self.lock);
-        if let Some(lock) = &*lock {
-            return lock.renew(holder);
-        }
-        *lock = Some(DiskLock::acquire(&self.path, holder, ended)?);
-        Ok(())
+        self.keeper.lock(holder, ended)
     }
 
     /// Checks that this process may still change the disk. Asked before each change, because a primary that
     /// stood still may wake up with a write in its hand after the other side has gone live.
     fn may_write(&self) -> Result<(), LockError> {
-        match &*guard(&self.lock) {
-            Some(lock) => lock.confirm(),
-            None => Err(LockError::NotHeld {
-                disk: self.path.clone(),
-            }),
-        }
+        self.keeper.confirm()
     }
 
     /// Looks whether the path leads to the file that this side has open, before anything is changed beside
@@ -326,21 +244,13 @@ impl Disk {
         if self.read_only {
             return Ok(());
         }
-        let is_locked = guard(&self.lock).is_some();
-        let placed = if is_locked {
-            self.is_placed()
-        } else {
-            // The primary's lock is where it was when this side was shown it.
-            let proven = guard(&self.proven).clone();
-            proven.is_some() && lock::holder(&self.path).is_ok_and(|found| found == proven)
-        };
-        self.backend.look_for(placed)
+        self.backend.look_for(self.keeper.is_placed())
     }
 
     /// Opens the file anew, so that nothing is read that this host remembers. The file must be the same one:
     /// under a mount that is gone there may be an older copy.
     fn reopen(&self) -> io::Result<()> {
-        match self.backend.reopen(self.is_placed()) {
+        match self.backend.reopen(self.keeper.is_placed()) {
             // Nobody writes to a read-only disk, so nothing that is remembered of it can be old. The name may
             // lead elsewhere by now, or to a file that this process may not open.
             Err(error) if self.read_only => {
@@ -351,22 +261,10 @@ impl Disk {
         }
     }
 
-    /// Whether the lock shows that the path leads to where both sides have the same disk: it was put in the
-    /// place of the lock that this side was shown, or it is the first lock of a primary.
-    fn is_placed(&self) -> bool {
-        let proven = guard(&self.proven);
-        guard(&self.lock).as_ref().is_some_and(|lock| {
-            lock.is_in_place() && (proven.is_none() || lock.replaced() == proven.as_ref())
-        })
-    }
-
     /// Ends that this process is the disk's writer, in favour of `next`, whose lock will stand in this one's
     /// place. No request of this process is at the disk.
     pub fn stand_by(&self, next: &Holder) {
-        if let Some(lock) = guard(&self.lock).take() {
-            lock.leave();
-        }
-        *guard(&self.proven) = Some(next.clone());
+        self.keeper.stand_by(next);
         self.alone.store(false, Ordering::SeqCst);
     }
 
@@ -380,10 +278,4 @@ impl Disk {
     fn is_alone(&self) -> bool {
         self.alone.load(Ordering::SeqCst)
     }
-}
-
-/// Locks a mutex.
-fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic aborts the process, so nobody ever sees a poisoned lock.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -32,3 +32,20 @@ pub const DISK_REQUEST_LEN_MAX: u32 = 16 << 20;
 const _: () = assert!(DISK_REQUEST_LEN_MAX as usize <= replica::limits::DISK_BYTES_MAX);
 /// Zeros written at once, in bytes, where the file system has no call that writes them.
 pub const ZEROES_LEN: usize = 1 << 20;
+/// Threads for each disk at an NBD server, whose way there takes longer than a drive's own.
+pub const NBD_THREADS: usize = 16;
+const _: () = assert!(NBD_THREADS <= block::limits::REQUESTS_MAX);
+/// Time that one address of an NBD server has to take a connection.
+pub const NBD_CONNECT_PATIENCE: Duration = Duration::from_secs(2);
+/// An NBD server whose host has died is found out after this time.
+pub const NBD_DEAD_AFTER: Duration = Duration::from_secs(5);
+/// A request waits so long for a connection before people are told that the server is away.
+pub const NBD_AWAY_AFTER: Duration = Duration::from_secs(3);
+/// Shortest and longest time between two calls to an NBD server.
+pub const NBD_RETRY_MIN: Duration = Duration::from_millis(20);
+/// See [`NBD_RETRY_MIN`].
+pub const NBD_RETRY_MAX: Duration = Duration::from_millis(500);
+/// Bytes that are read from an NBD server at once, if more is there than is wanted.
+pub const NBD_READ_LEN: usize = 64 << 10;
+/// Time that an NBD server has for each step through its door.
+pub const NBD_HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);

@@ -85,6 +85,14 @@ pub enum LockError {
         /// Error that the operating system gave.
         source: io::Error,
     },
+    /// The server that decides who may write does not answer, or lets nobody in at present.
+    #[error("cannot become the writer of the disk {disk}: {why}")]
+    Server {
+        /// Place of the disk.
+        disk: PathBuf,
+        /// What the network or the server has said.
+        why: String,
+    },
     /// A write before going live, which is a bug of the caller.
     #[error("this process is not the writer of the disk {disk}")]
     NotHeld {
@@ -97,7 +105,7 @@ impl LockError {
     /// Whether a later attempt may succeed without anybody doing anything.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        matches!(self, LockError::Io { .. })
+        matches!(self, LockError::Io { .. } | LockError::Server { .. })
     }
 }
 

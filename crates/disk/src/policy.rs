@@ -11,7 +11,8 @@ use std::io;
 use machine::{DiskOperation, DiskStatus};
 use rustix::io::Errno;
 
-use super::{Access, Disk, LockError, SECTOR_LEN, guard};
+use super::{Access, Disk, LockError, SECTOR_LEN};
+use crate::guard::guard;
 use crate::limits::{DISK_AWAY_AFTER, DISK_REQUEST_LEN_MAX};
 use os::error;
 
@@ -102,7 +103,10 @@ fn flush(disk: &Disk) -> Outcome {
         match with_reopening(disk, || disk.backend.flush()) {
             Ok(()) => return Outcome::Answer(DiskStatus::Ok, Vec::new()),
             // With such storage nothing waits in a cache that could have dropped it.
-            Err(error) if disk.backend.settles() => return failed(disk, "flushed", &error, true),
+            Err(error) if disk.backend.settles() || disk.backend.is_away(&error) => {
+                return failed(disk, "flushed", &error, true);
+            }
+            Err(error) if lost_lock(disk).is_some() => return failed(disk, "flushed", &error, true),
             Err(error) => *lost = Some(error.to_string()),
         }
     }
@@ -138,8 +142,18 @@ fn with_reopening(disk: &Disk, mut act: impl FnMut() -> io::Result<()>) -> io::R
     Err(error)
 }
 
+/// Why this process is not the disk's writer any more; `None`: it still is, or that is not known.
+fn lost_lock(disk: &Disk) -> Option<LockError> {
+    let confirmed = if disk.read_only { Ok(()) } else { disk.may_write() };
+    confirmed.err().filter(|lost| !lost.is_passing())
+}
+
 /// The outcome of an I/O error; `waits`: the guest is not to see the error.
 fn failed(disk: &Disk, verb: &str, error: &io::Error, waits: bool) -> Outcome {
+    if let Some(lost) = lost_lock(disk) {
+        return Outcome::Fenced(lost);
+    }
+    let waits = waits || disk.backend.is_away(error);
     let path = disk.path.display();
     let what = format!("cannot be {verb}: {error}");
     if is_full(error) {

@@ -143,7 +143,9 @@ impl Drop for DiskPool {
         }
         let deadline = Instant::now() + DISK_CLOSE_PATIENCE;
         for (lane, threads) in self.lanes.drain(..) {
-            if lane.is_idle(deadline) {
+            let idle = lane.is_idle(deadline);
+            lane.disk.backend.close();
+            if idle {
                 for thread in threads {
                     // A panic aborts the process, so a thread that can be joined has ended well.
                     let _ = thread.join();

@@ -120,6 +120,7 @@ fn mark(seen: Option<bool>, arbiter: &Place, host: &str) -> Line {
     let (what, kind) = match arbiter {
         Place::Directory(_) => ("shared directory", "directory"),
         Place::Etcd(_) => ("shared etcd", "etcd"),
+        Place::Server(_) => ("shared disk server", "disk server"),
     };
     match seen {
         Some(true) => Line::ok(what, format!("sees in {arbiter} what was written here")),

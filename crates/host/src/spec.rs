@@ -4,6 +4,7 @@
 //! The order of opening is the caller's. Nothing here locks a disk, and no thread is started before
 //! `enter_sandbox`.
 
+mod disk_spec;
 mod pair;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use machine::{Boot, Config, NetConfig, Transport};
 use replica::{Header, Notice, Span};
 
 use console::{Console, ConsoleError, ConsoleSpec};
+pub use disk_spec::DiskSpec;
 pub use pair::{PairSpec, ProtectSpec};
 
 use crate::control_socket::{self, ControlSocket};
@@ -22,7 +24,7 @@ use crate::world::World;
 use crate::world_error::WorldError;
 use cable::mac::Mac;
 use control::Place;
-use disk::{Access, Disk, DiskError, DiskPool};
+use disk::{Access, Disk, DiskError, DiskPool, DiskSecurity, Of};
 use link::KeyError;
 use os::sandbox::{Entered, OutOfReach};
 use os::signals::Signals;
@@ -49,17 +51,6 @@ pub enum FirmwareSpec {
     None,
     /// The firmware in this file.
     File(PathBuf),
-}
-
-/// A disk as the operator asked for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DiskSpec {
-    /// A raw image or a block device.
-    pub path: PathBuf,
-    /// Must the guest not write to it?
-    pub read_only: bool,
-    /// The serial that the guest is told; at most 20 bytes. Empty: `lockstep-N`.
-    pub serial: String,
 }
 
 /// A network device as the operator asked for it.
@@ -106,6 +97,8 @@ pub struct VmSpec {
     pub append: String,
     /// Disks of the guest, in the order of their numbers.
     pub disks: Vec<DiskSpec>,
+    /// How the conversations with disk servers' own doors are protected.
+    pub disk_security: DiskSecurity,
     /// Network devices of the guest, in the order of their numbers.
     pub nets: Vec<NetSpec>,
     /// By which registers the guest drives its virtio devices.
@@ -325,13 +318,27 @@ impl VmSpec {
     /// # Errors
     /// A disk cannot be used.
     pub fn open_disks(&self, access: Access) -> Result<Vec<Disk>, SetupError> {
+        let is_remote = |disk: &DiskSpec| matches!(disk.place(), Ok(Some(_)));
+        let security = match self.disks.iter().any(is_remote) {
+            true => self.disk_security.load()?,
+            false => None,
+        };
         let open = |(index, disk): (usize, &DiskSpec)| {
             let serial = if disk.serial.is_empty() {
                 format!("lockstep-{index}")
             } else {
                 disk.serial.clone()
             };
-            Ok(Disk::open_raw(&disk.path, access, disk.read_only, &serial)?)
+            Ok(match disk.place()? {
+                Some(place) => {
+                    let of = Of {
+                        vm: &self.name,
+                        security: security.as_ref(),
+                    };
+                    Disk::open_nbd(place, of, access, disk.read_only, &serial)?
+                }
+                None => Disk::open_raw(&disk.path, access, disk.read_only, &serial)?,
+            })
         };
         self.disks.iter().enumerate().map(open).collect()
     }
@@ -340,7 +347,10 @@ impl VmSpec {
     /// this side believes what is told of the other side's.
     #[must_use]
     pub fn notice(&self, timeout_only: bool, can_tell: bool) -> Notice {
-        let settles = |disk: &DiskSpec| disk.read_only || settles_with_its_writer(&disk.path);
+        // What a dead process has sent to a server is over before another epoch is let in there.
+        let is_fenced = |disk: &DiskSpec| matches!(disk.place(), Ok(Some(_)));
+        let settles =
+            |disk: &DiskSpec| disk.read_only || is_fenced(disk) || settles_with_its_writer(&disk.path);
         match can_tell && !timeout_only {
             false => Notice::TimeoutOnly,
             true if self.disks.iter().all(settles) => Notice::Settled,

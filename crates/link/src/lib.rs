@@ -24,6 +24,7 @@ pub mod limits;
 pub mod listen;
 mod noise;
 mod talk;
+pub mod tunnel;
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -35,6 +36,7 @@ pub use error::LinkError;
 pub use heartbeat::Heartbeats;
 pub use key::{Key, KeyError, KeyFile, Security};
 pub use listen::{Arrival, Incoming, Listener};
+pub use tunnel::Tunnel;
 
 use replica::Span;
 use rustix::net::sockopt;

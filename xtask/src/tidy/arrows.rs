@@ -15,8 +15,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("replica", &["messages", "vmlog", "machine", "hart"]),
     ("os", &["replica", "machine", "hart"]),
     ("link", &["os", "replica"]),
-    ("arbiter", &["etcd", "os", "replica"]),
-    ("disk", &["os", "replica", "machine"]),
+    ("arbiter", &["block", "etcd", "link", "os", "replica"]),
+    ("block", &[]),
+    ("disk", &["block", "link", "os", "replica", "machine"]),
+    (
+        "disk-server",
+        &["arbiter", "block", "disk", "link", "os", "replica"],
+    ),
     ("etcd", &[]),
     ("store", &["etcd", "os", "replica"]),
     ("cable", &["link"]),
@@ -128,6 +133,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "caller",
             "control",
             "demo",
+            "disk-server",
             "doctor",
             "gateway",
             "host",
@@ -174,6 +180,7 @@ pub const DETERMINISTIC: &[&str] = &[
     "toy-site",
     "sim",
     "plan",
+    "block",
 ];
 
 pub fn check(files: &[File], findings: &mut Vec<Finding>) -> Result<()> {

@@ -29,7 +29,7 @@ pub struct Alone(RefCell<Cluster>);
 fn etcd(text: &str) -> EtcdPlace {
     match text.parse::<arbiter::Place>().unwrap() {
         arbiter::Place::Etcd(place) => *place,
-        arbiter::Place::Directory(path) => panic!("{}", path.display()),
+        other => panic!("{other}"),
     }
 }
 

@@ -9,6 +9,7 @@ mod claimant;
 mod directory;
 mod flawed;
 mod in_etcd;
+mod in_server;
 #[path = "../../../etcd/tests/cluster/pki.rs"]
 mod pki;
 mod relay;
@@ -604,6 +605,11 @@ macro_rules! suite_of_servers {
 
 mod of_a_directory {
     suite!(super::directory::Directory);
+}
+
+mod of_a_disk_server {
+    suite!(super::in_server::Alone);
+    suite_of_servers!(super::in_server::Alone);
 }
 
 mod of_etcd {

@@ -7,6 +7,7 @@
 
 mod agent;
 mod demo;
+mod disk_server;
 mod gateway;
 mod image;
 mod log;
@@ -22,6 +23,7 @@ use arbiter::Place;
 use clap::{Arg, Args, Parser, Subcommand, ValueHint};
 
 pub use self::demo::DemoArgs;
+pub use self::disk_server::DiskServerArgs;
 pub use agent::{AgentCommand, AgentRunArgs, DoctorArgs, InitArgs, JoinArgs, PlaceArgs, TokenArgs};
 pub use gateway::GatewayArgs;
 pub use image::ImageCommand;
@@ -246,6 +248,12 @@ pub enum Command {
     /// process, and clients reach a guest through a forward. docs/gateway.md says what guests reach, and how
     /// much each may use.
     Gateway(GatewayArgs),
+    /// Offer disks over NBD, and let only the newest epoch of a VM write
+    ///
+    /// VMs use such a disk with `--disk nbd://HOST/EXPORT`, and any NBD program can read it, or write while
+    /// no VM uses it. What the server has decided outlives it: it may be killed at any moment, and VMs wait
+    /// until it is back. docs/disks.md says what is promised.
+    DiskServer(DiskServerArgs),
     /// Build a guest image from Debian's packages
     #[command(subcommand)]
     Image(ImageCommand),
@@ -310,8 +318,8 @@ pub struct StartArgs {
     /// Where the VM's record is: it is not started twice
     ///
     /// All hosts that may run the VM reach this place, and whoever runs the VM has a record there. It is a
-    /// directory that they share, or etcd://HOST:PORT (ARBITERS of lockstep-run(1)). Without an arbiter, a
-    /// lock of this host keeps a VM that has a name of its own from being started twice on this host.
+    /// directory that they share, an etcd or a disk server (ARBITERS of lockstep-run(1)). Without an arbiter,
+    /// a lock of this host keeps a VM that has a name of its own from being started twice on this host.
     #[arg(long, value_name = "PLACE", help_heading = PAIR,
         value_hint = ValueHint::DirPath, value_parser = values::value(values::arbiter))]
     pub arbiter: Option<Place>,
@@ -414,10 +422,10 @@ pub struct PairArgs {
     /// file. The key encrypts all that the two sides and the gateway say to each other.
     #[arg(long, value_name = "FILE", help_heading = PAIR)]
     pub key: Option<PathBuf>,
-    /// Needed: a directory that both hosts share, or an etcd
+    /// Needed: a directory that both hosts share, an etcd or a disk server
     ///
     /// When one side suspects the other, the single winner is decided there. An etcd is written as
-    /// etcd://HOST:PORT (ARBITERS of lockstep-run(1)).
+    /// etcd://HOST:PORT, a disk server as lockstep://HOST,key=FILE (ARBITERS of lockstep-run(1)).
     #[arg(long, value_name = "PLACE", help_heading = PAIR,
         value_hint = ValueHint::DirPath, value_parser = values::value(values::arbiter))]
     pub arbiter: Option<Place>,

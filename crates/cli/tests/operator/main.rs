@@ -5,6 +5,7 @@
 
 mod arbiters;
 mod deaths;
+mod disk_servers;
 mod ends;
 mod guests;
 mod lives;

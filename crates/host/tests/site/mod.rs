@@ -59,6 +59,7 @@ pub fn vm(dir: &Path, who: &str) -> VmSpec {
             read_only: false,
             serial: String::new(),
         }],
+        disk_security: host::DiskSecurity::Unsaid,
         nets: vec![NetSpec {
             mac: None,
             port: PortSpec::Gateway {

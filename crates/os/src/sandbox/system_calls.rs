@@ -251,6 +251,8 @@ fn connections(rules: &mut Rules, kind: Kind, sockets: Sockets) -> Built<()> {
         Kind::Caller => calls(rules)?,
         Kind::Arbiter if sockets.arbiter => calls(rules)?,
         Kind::Console | Kind::Control => always(rules, &[libc::SYS_accept4]),
+        // A disk's thread ends the connection to a server, to have it made anew by the disk's `Caller`.
+        Kind::Disk if sockets.tcp => always(rules, &[libc::SYS_shutdown]),
         Kind::Disk | Kind::Log | Kind::Arbiter | Kind::Bulk | Kind::Watcher => {}
     }
     Ok(())
