@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("os", &["replica", "machine", "hart"]),
     ("link", &["os", "replica"]),
     ("arbiter", &["os", "replica"]),
+    ("qcow2", &[]),
     ("disk", &["os", "replica", "machine"]),
     ("etcd", &[]),
     ("store", &["etcd", "os", "replica"]),

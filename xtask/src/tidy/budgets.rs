@@ -35,6 +35,7 @@ const BUDGETS: &[(&str, usize)] = &[
     ("plan", 3_350),
     ("ports", 1_500),
     ("profile", 1_000),
+    ("qcow2", 2_500),
     ("rehearsal", 3_500),
     ("report", 2_100),
     ("sim", 7_500),
