@@ -225,7 +225,7 @@ impl VmFile {
             *path = base.join(&*path);
         }
         for disk in &mut file.disk {
-            *disk = base.join(&*disk).to_string_lossy().into_owned();
+            *disk = values::disk_elsewhere(disk, |path| base.join(path).to_string_lossy().into_owned());
         }
         file.net = file.net.map(|net| match net.split_once(",key=") {
             Some((gateway, key)) => format!("{gateway},key={}", base.join(key).display()),
@@ -258,9 +258,12 @@ impl VmFile {
                 replace(value, &whole);
             }
         }
+        let disk_elsewhere = |disk: &str| values::disk_elsewhere(disk, whole);
         match text.get_mut("disk").and_then(Item::as_value_mut) {
-            Some(toml_edit::Value::Array(disks)) => disks.iter_mut().for_each(|disk| replace(disk, &whole)),
-            Some(disk) => replace(disk, &whole),
+            Some(toml_edit::Value::Array(disks)) => {
+                disks.iter_mut().for_each(|disk| replace(disk, &disk_elsewhere));
+            }
+            Some(disk) => replace(disk, &disk_elsewhere),
             None => {}
         }
         if let Some(net) = text.get_mut("net").and_then(Item::as_value_mut) {

@@ -6,7 +6,7 @@
 //! From the outside inwards: `pool` has a `lane` of threads for each disk, which take jobs from its `queue`
 //! and tell what stands in `completion`; `policy` decides what an error means to the guest, `illness` what
 //! people hear of it; `lock` says who may write; `backend` is the seam to what stores the sectors; `file` and
-//! `direct` are a raw file. docs/disks.md says what is promised.
+//! `direct` are a raw file, `qcow2` is an image. docs/disks.md says what is promised.
 #![forbid(unsafe_code)]
 
 pub mod backend;
@@ -19,6 +19,7 @@ pub mod limits;
 pub mod lock;
 mod policy;
 pub mod pool;
+mod qcow2;
 mod queue;
 
 use replica::Epoch;
@@ -29,6 +30,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use machine::DiskConfig;
 
+pub use ::qcow2::Format;
 pub use backend::{Backend, SECTOR_LEN};
 pub use completion::{Completion, Size, Trouble};
 pub use direct::Access;
@@ -37,6 +39,7 @@ pub use lock::{DiskLock, Holder, LockError};
 pub use pool::DiskPool;
 
 use crate::limits::PROBE_LEN;
+use crate::qcow2::Qcow2Disk;
 
 /// Why a disk cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +109,27 @@ pub enum DiskError {
         /// Epoch in which the primary should have locked the disk.
         epoch: u64,
     },
+    /// A file of which nothing was said, and whose name does not end so, begins as an image does.
+    #[error(
+        "the disk {path} begins as a qcow2 image does; say `format=qcow2` if it is one, or `format=raw` if \
+         it is a raw disk on which a guest has written that"
+    )]
+    LooksLikeAnImage {
+        /// Path of the disk.
+        path: PathBuf,
+    },
+    /// Only a VM that runs alone, and stays so, can use an image.
+    #[error(
+        "the disk {path} is a qcow2 image, and a VM that has a backup or can get one needs a raw disk; make \
+         one with `qemu-img convert -O raw {path} NEW`"
+    )]
+    ImageOfPair {
+        /// Path of the disk.
+        path: PathBuf,
+    },
+    /// An image, or a file below it, cannot be used.
+    #[error(transparent)]
+    Image(#[from] ::qcow2::OpenError),
     /// Somebody else writes to the disk.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -122,6 +146,46 @@ fn way_out(path: &Path, error: &io::Error) -> String {
         }
         io::ErrorKind::IsADirectory => "give a file or a block device".into(),
         _ => "check its permissions".into(),
+    }
+}
+
+/// The file of a disk, as the operator has named it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskFile {
+    /// A raw file, a block device or a qcow2 image.
+    pub path: PathBuf,
+    /// What the file holds; `None`: its name says it, an image if the name ends in `.qcow2`.
+    pub format: Option<Format>,
+    /// The image that takes all writes, so that the file at `path` stays as it is; `None`: that file takes
+    /// them. It is made if it is not there.
+    pub overlay: Option<PathBuf>,
+    /// A backing file of the image that may lie in any directory; `None`: all are beside their images.
+    pub backing: Option<PathBuf>,
+}
+
+impl DiskFile {
+    /// A file of which nothing is said but its path.
+    #[must_use]
+    pub fn at(path: impl Into<PathBuf>) -> DiskFile {
+        DiskFile {
+            path: path.into(),
+            format: None,
+            overlay: None,
+            backing: None,
+        }
+    }
+
+    /// The file that takes the guest's writes.
+    #[must_use]
+    pub fn written(&self) -> &Path {
+        self.overlay.as_deref().unwrap_or(&self.path)
+    }
+
+    /// What the file at `path` holds. Its content never decides that: a guest may have written it.
+    fn format(&self) -> Format {
+        let is_named_so = self.path.extension().is_some_and(|suffix| suffix == "qcow2");
+        let by_name = if is_named_so { Format::Qcow2 } else { Format::Raw };
+        self.format.unwrap_or(by_name)
     }
 }
 
@@ -147,6 +211,43 @@ pub struct Disk {
 }
 
 impl Disk {
+    /// Opens a disk of whatever kind. Nothing is locked and nothing may be written yet; an overlay that is
+    /// not there is made.
+    ///
+    /// # Errors
+    /// The file is not there, or cannot be the disk of such a VM; the sentence says why.
+    pub fn open(file: &DiskFile, access: Access, read_only: bool, serial: &str) -> Result<Disk, DiskError> {
+        let path = file.written();
+        if file.overlay.is_none() && file.format() == Format::Raw {
+            let disk = Disk::open_raw(path, access, read_only, serial)?;
+            return match file.format.is_none() && disk.begins_with(&::qcow2::MAGIC) {
+                true => Err(DiskError::LooksLikeAnImage { path: path.into() }),
+                false => Ok(disk),
+            };
+        }
+        if access == Access::Pair {
+            return Err(DiskError::ImageOfPair { path: path.into() });
+        }
+        let mut permitted = Vec::from_iter(file.backing.clone());
+        if file.overlay.is_some() {
+            ::qcow2::ensure_overlay(path, &file.path, file.format())?;
+            permitted.push(file.path.clone());
+        }
+        // Links to one disk lead to one path, and so to one lock.
+        let path = path.canonicalize().map_err(|error| DiskError::Open {
+            path: path.into(),
+            source: error,
+        })?;
+        let image = Qcow2Disk::open(&path, read_only, permitted)?;
+        Disk::new(path, Box::new(image), access, read_only, serial)
+    }
+
+    /// Does the disk begin with these bytes? A disk that cannot be read says so at its first request.
+    fn begins_with(&self, bytes: &[u8]) -> bool {
+        let mut sector = [0; SECTOR_LEN as usize];
+        self.backend.read(0, &mut sector).is_ok() && sector.starts_with(bytes)
+    }
+
     /// Opens a raw disk. Nothing is locked and nothing may be written yet.
     ///
     /// # Errors
@@ -304,7 +405,14 @@ impl Disk {
         if let Some(lock) = &*lock {
             return lock.renew(holder);
         }
-        *lock = Some(DiskLock::acquire(&self.path, holder, ended)?);
+        let taken = DiskLock::acquire(&self.path, holder, ended)?;
+        let ready = self.backend.begin_writing();
+        // A lock that is of no use is given back here.
+        ready.map_err(|source| LockError::Unwritable {
+            disk: self.path.clone(),
+            source,
+        })?;
+        *lock = Some(taken);
         Ok(())
     }
 

@@ -22,7 +22,7 @@ use crate::world::World;
 use crate::world_error::WorldError;
 use cable::mac::Mac;
 use control::Place;
-use disk::{Access, Disk, DiskError, DiskPool};
+use disk::{Access, Disk, DiskError, DiskFile, DiskPool};
 use link::KeyError;
 use os::sandbox::{Entered, OutOfReach};
 use os::signals::Signals;
@@ -54,8 +54,8 @@ pub enum FirmwareSpec {
 /// A disk as the operator asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskSpec {
-    /// A raw image or a block device.
-    pub path: PathBuf,
+    /// The file that has the disk, and what it holds.
+    pub file: DiskFile,
     /// Must the guest not write to it?
     pub read_only: bool,
     /// The serial that the guest is told; at most 20 bytes. Empty: `lockstep-N`.
@@ -331,7 +331,7 @@ impl VmSpec {
             } else {
                 disk.serial.clone()
             };
-            Ok(Disk::open_raw(&disk.path, access, disk.read_only, &serial)?)
+            Ok(Disk::open(&disk.file, access, disk.read_only, &serial)?)
         };
         self.disks.iter().enumerate().map(open).collect()
     }
@@ -340,7 +340,7 @@ impl VmSpec {
     /// this side believes what is told of the other side's.
     #[must_use]
     pub fn notice(&self, timeout_only: bool, can_tell: bool) -> Notice {
-        let settles = |disk: &DiskSpec| disk.read_only || settles_with_its_writer(&disk.path);
+        let settles = |disk: &DiskSpec| disk.read_only || settles_with_its_writer(&disk.file.path);
         match can_tell && !timeout_only {
             false => Notice::TimeoutOnly,
             true if self.disks.iter().all(settles) => Notice::Settled,

@@ -444,7 +444,7 @@ fn any_change_of_the_tables_is_refused_or_read_and_never_more() {
     let path = make(directory, "cluster_size=4k");
     let image = fs::read(&path).unwrap();
     let mut draw = Draw(1);
-    for _ in 0..400 {
+    for _ in 0..250 {
         let mut changed = image.clone();
         for _ in 0..1 + draw.below(3) {
             // The header and the tables are in the first clusters.

@@ -119,7 +119,7 @@ fn random_writes_to_all_kinds_of_images_are_what_qemu_reads() {
             let mut draw = Draw(number as u64);
             for _ in 0..2 {
                 let image = open(&directory.join("x.qcow2"));
-                work(&image, &mut model, &mut draw, 150);
+                work(&image, &mut model, &mut draw, 100);
                 drop(image);
                 is_right(directory, "x.qcow2", &model, &what);
             }

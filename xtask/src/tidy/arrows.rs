@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("link", &["os", "replica"]),
     ("arbiter", &["os", "replica"]),
     ("qcow2", &[]),
-    ("disk", &["os", "replica", "machine"]),
+    ("disk", &["os", "qcow2", "replica", "machine"]),
     ("etcd", &[]),
     ("store", &["etcd", "os", "replica"]),
     ("cable", &["link"]),

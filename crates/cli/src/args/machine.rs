@@ -56,10 +56,14 @@ pub struct VmArgs {
     /// A panic is seen by what the kernel writes to its console.
     #[arg(long, value_name = "WHAT")]
     pub on_panic: Option<PanicPolicy>,
-    /// Raw disk: a file or a block device; may be given several times [default: none]
+    /// Disk: raw or qcow2 file, or device; may be given several times [default: none]
     ///
     /// FILE,readonly is a disk that the guest cannot change; FILE,serial=TEXT says what the guest reads as
-    /// the disk's serial number.
+    /// the disk's serial number. A file is an image if its name ends in `.qcow2`, or with
+    /// FILE,format=qcow2, and else raw; FILE,format=raw says so of any file. FILE,overlay=NEW.qcow2 leaves
+    /// FILE as it is: all writes go to NEW.qcow2, which is made if it is not there. An image's backing file
+    /// lies in the image's directory, or is named with FILE,backing=OTHER. A VM that has a backup, or can get
+    /// one, uses raw disks only.
     #[arg(long, value_name = "FILE", help_heading = DEVICES,
         value_parser = values::text(values::disk))]
     pub disk: Vec<String>,

@@ -181,3 +181,58 @@ fn a_disk_that_is_missing_odd_or_in_use_is_refused_and_left_alone() {
     );
     assert_eq!(std::fs::read(&disk).unwrap(), [7; 4096]);
 }
+
+#[test]
+fn an_image_is_refused_in_a_pair_and_a_hostile_one_everywhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let firmware = power_off(directory);
+    let base = file(directory, "base.raw", vec![7; 1 << 20]);
+    // A description of the machine says paths from where it is.
+    let toml = format!("firmware = \"{firmware}\"\nserial = \"none\"\n");
+    let with = |disk: &str| file(directory, "VM.toml", format!("{toml}disk = \"{disk}\"\n"));
+    let output = lockstep(&["run", &with("base.raw,overlay=mine.qcow2")]);
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let image = directory.join("mine.qcow2");
+    assert!(image.exists() && std::fs::read(&base).unwrap() == vec![7; 1 << 20]);
+    let output = lockstep(&["run", &with("mine.qcow2")]);
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+
+    let sentence = complaint(&["run", &with("base.raw,overlay=VM.toml.qcow2,format=qcow2")]);
+    assert_contains(&sentence, &["base.raw", "does not begin as a qcow2 image"]);
+    let image_file = with("mine.qcow2");
+    let shared = pair_flags(directory);
+    let alone = flags(&["run", &image_file, "--name", "x"], &shared);
+    let sentence = complaint(&alone);
+    assert_contains(
+        &sentence,
+        &[
+            "mine.qcow2",
+            "can get one needs a raw disk",
+            "qemu-img convert -O raw",
+        ],
+    );
+
+    let mut hostile = std::fs::read(&image).unwrap();
+    let name = b"/etc/shadow";
+    let place = hostile.windows(8).position(|part| part == b"base.raw").unwrap();
+    hostile[place..place + name.len()].copy_from_slice(name);
+    hostile[16..20].copy_from_slice(&(name.len() as u32).to_be_bytes());
+    std::fs::write(&image, hostile).unwrap();
+    let sentence = complaint(&["run", &with("mine.qcow2")]);
+    assert_contains(
+        &sentence,
+        &["mine.qcow2", "backing file `/etc/shadow`", "another directory"],
+    );
+    assert!(!directory.join("mine.qcow2.lock").exists());
+}
