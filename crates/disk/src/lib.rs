@@ -6,7 +6,7 @@
 //! From the outside inwards: `pool` has a `lane` of threads for each disk, which take jobs from its `queue`
 //! and tell what stands in `completion`; `policy` decides what an error means to the guest, `illness` what
 //! people hear of it; `lock` says who may write; `backend` is the seam to what stores the sectors; `file` and
-//! `direct` are a raw file. docs/disks.md says what is promised.
+//! `direct` are a raw file, `memory` is a disk without one. docs/disks.md says what is promised.
 #![forbid(unsafe_code)]
 
 pub mod backend;
@@ -17,6 +17,7 @@ mod illness;
 mod lane;
 pub mod limits;
 pub mod lock;
+mod memory;
 mod policy;
 pub mod pool;
 mod queue;
@@ -89,6 +90,19 @@ pub enum DiskError {
         /// Sectors of the primary's disk.
         expects: u64,
     },
+    /// The disk's content is not that which the guest has begun with.
+    #[error(
+        "the {path} disk has another content here ({has}) than the guest knows ({expects}); give the same \
+         user-data, meta-data and name of the VM as when it was started, and the same release of this program"
+    )]
+    OtherContent {
+        /// What the disk is called.
+        path: PathBuf,
+        /// The serial, which tells the content.
+        has: String,
+        /// The serial that the guest knows.
+        expects: String,
+    },
     /// The file is not the disk of the other replica.
     #[error(
         "the disk {path} on host {host} is not the one that the primary has locked for epoch {epoch} of \
@@ -133,6 +147,8 @@ pub struct Disk {
     access: Access,
     read_only: bool,
     serial: String,
+    /// Whether the serial tells the content, so that two disks with one serial are equal.
+    tells_content: bool,
     /// The lock, held by the process that writes. A backup has none until it goes live.
     lock: Mutex<Option<DiskLock>>,
     /// Whom the disk's lock named when this side was shown that both sides have the same disk; nobody in a
@@ -194,6 +210,7 @@ impl Disk {
             access,
             read_only,
             serial: serial.to_owned(),
+            tells_content: false,
             lock: Mutex::default(),
             proven: Mutex::default(),
             flush_lost: Mutex::default(),
@@ -211,11 +228,19 @@ impl Disk {
         }
     }
 
-    /// Checks that the disk is large enough for the guest that the primary has built.
+    /// Checks that the disk is large enough for a guest that knows it as `guest`, and if its serial tells its
+    /// content, that it has the content that the guest knows.
     ///
     /// # Errors
-    /// The disk is smaller.
+    /// The disk is smaller, or has another content.
     pub fn check(&self, guest: &DiskConfig) -> Result<(), DiskError> {
+        if self.tells_content && guest.serial != self.serial {
+            return Err(DiskError::OtherContent {
+                path: self.path.clone(),
+                has: self.serial.clone(),
+                expects: guest.serial.clone(),
+            });
+        }
         let has = self.config().sectors;
         if has < guest.sectors {
             return Err(DiskError::Smaller {

@@ -102,6 +102,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("model", &[]),
     ("rehearsal", &[]),
+    ("cloud-init", &[]),
     ("image", &["rehearsal"]),
     ("terminal", &["os", "replica"]),
     (
@@ -126,6 +127,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "cable",
             "console",
             "caller",
+            "cloud-init",
             "control",
             "demo",
             "doctor",

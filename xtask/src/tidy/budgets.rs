@@ -23,6 +23,7 @@ const BUDGETS: &[(&str, usize)] = &[
     ("membership", 2_000),
     ("cable", 1_000),
     ("caller", 1_500),
+    ("cloud-init", 400),
     ("console", 1_500),
     ("control", 2_000),
     ("demo", 3_300),
