@@ -263,6 +263,18 @@ pub fn disk(text: &str) -> Result<DiskSpec> {
     Ok(disk)
 }
 
+/// The files of user-data and of meta-data for cloud-init.
+pub fn cloud_init(text: &str) -> Result<(PathBuf, Option<PathBuf>)> {
+    let (user_data, meta_data) = match text.split_once(',') {
+        Some((user_data, meta_data)) => (user_data, Some(meta_data)),
+        None => (text, None),
+    };
+    if user_data.is_empty() || meta_data.is_some_and(|path| path.is_empty() || path.contains(',')) {
+        bail!("`{text}` names no files for cloud-init; give USER-DATA, or USER-DATA,META-DATA");
+    }
+    Ok((user_data.into(), meta_data.map(PathBuf::from)))
+}
+
 /// What a network device is plugged into, as its kind and the rest of the text; `None`: there is no device.
 pub fn net(text: &str) -> Result<Option<(Plug, &str)>> {
     match text.split_once('=') {
@@ -426,6 +438,18 @@ mod tests {
             "{unknown}"
         );
         assert_eq!(resolve("[::1]:7").unwrap(), "[::1]:7".parse().unwrap());
+    }
+
+    #[test]
+    fn cloud_init_is_given_one_file_or_two() {
+        assert_eq!(cloud_init("u").unwrap(), ("u".into(), None));
+        assert_eq!(cloud_init("a/u,m").unwrap(), ("a/u".into(), Some("m".into())));
+        for wrong in ["", ",", "u,", ",m", "u,m,n"] {
+            assert!(
+                refusal(cloud_init(wrong)).contains("USER-DATA,META-DATA"),
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

@@ -106,6 +106,9 @@ pub struct VmSpec {
     pub append: String,
     /// Disks of the guest, in the order of their numbers.
     pub disks: Vec<DiskSpec>,
+    /// Content of the disk that the guest's cloud-init reads, which is read-only and comes after the others;
+    /// `None`: there is no such disk.
+    pub cloud_init: Option<Arc<[u8]>>,
     /// Network devices of the guest, in the order of their numbers.
     pub nets: Vec<NetSpec>,
     /// By which registers the guest drives its virtio devices.
@@ -333,7 +336,9 @@ impl VmSpec {
             };
             Ok(Disk::open_raw(&disk.path, access, disk.read_only, &serial)?)
         };
-        self.disks.iter().enumerate().map(open).collect()
+        let bytes = self.cloud_init.iter();
+        let last = bytes.map(|bytes| Ok(Disk::of_bytes("cloud-init", bytes.clone(), access)?));
+        self.disks.iter().enumerate().map(open).chain(last).collect()
     }
 
     /// What may be told of this process once it has ended, if there is somebody who can tell; and whether

@@ -92,6 +92,10 @@ fn values_out_of_range_are_refused() {
         &refused(&run(&["--disk", "x,format=qcow2"])),
         &["qcow2", "qemu-img convert"],
     );
+    assert_contains(
+        &refused(&run(&["--cloud-init", "user-data,"])),
+        &["names no files for cloud-init", "USER-DATA,META-DATA"],
+    );
     assert_contains(&refused(&run(&["--zeal", "x"])), &["`x` is not a whole number"]);
     for (flag, value, part) in [
         ("--forward", "80", "is not a port forward"),

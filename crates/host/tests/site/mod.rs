@@ -59,6 +59,7 @@ pub fn vm(dir: &Path, who: &str) -> VmSpec {
             read_only: false,
             serial: String::new(),
         }],
+        cloud_init: None,
         nets: vec![NetSpec {
             mac: None,
             port: PortSpec::Gateway {
