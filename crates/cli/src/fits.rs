@@ -33,9 +33,10 @@ pub fn fits(whose: &str, file: &VmFile, spec: &VmSpec, header: &Header) -> Resul
         let [log, given] = [header.virtio, spec.virtio].map(|virtio| virtio.version().to_string());
         return differs("virtio", format!("version {log} of virtio-mmio"), given);
     }
-    if !spec.disks.is_empty() && spec.disks.len() != header.disks.len() {
+    let disks = disks(file, spec);
+    if disks != 0 && disks != header.disks.len() {
         let log = format!("{} disks", header.disks.len());
-        return differs("disk", log, spec.disks.len().to_string());
+        return differs("disk", log, disks.to_string());
     }
     if !spec.nets.is_empty() && spec.nets.len() != header.nets.len() {
         let log = format!("{} network devices", header.nets.len());
@@ -52,12 +53,17 @@ pub fn fits(whose: &str, file: &VmFile, spec: &VmSpec, header: &Header) -> Resul
     Ok(())
 }
 
+/// How many disks were given, that for cloud-init included, whether its files were read or not.
+fn disks(file: &VmFile, spec: &VmSpec) -> usize {
+    spec.disks.len() + usize::from(file.cloud_init.is_some())
+}
+
 /// Makes `spec` that of the machine that the header of a snapshot names; its disks and networks must be
 /// given, since only the operator knows where they lead.
 pub fn adopt(file: &VmFile, spec: &mut VmSpec, header: &Header) -> Result<()> {
     fits("the snapshot", file, spec, header)?;
     for (what, flag, theirs, ours) in [
-        ("disks", "disk FILE", header.disks.len(), spec.disks.len()),
+        ("disks", "disk FILE", header.disks.len(), disks(file, spec)),
         ("networks", "net NET", header.nets.len(), spec.nets.len()),
     ] {
         if theirs != ours {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use image::{
-    Appliance, ApplianceOptions, DebianImage, DebianOptions, Progress, Undone, Unit, build_appliance,
-    build_debian,
+    Appliance, ApplianceOptions, BootLoader, BootLoaderOptions, DebianImage, DebianOptions, Progress, Undone,
+    Unit, build_appliance, build_boot_loader, build_debian,
 };
 use replica::Span;
 use report::amount;
@@ -78,8 +78,25 @@ pub fn run(command: ImageCommand) -> Result<()> {
             ];
             print(&files, json);
         }
+        ImageCommand::Uboot { rebuild, json } => {
+            let BootLoader { firmware, u_boot } = boot_loader(rebuild)?;
+            let [firmware, u_boot] = [firmware, u_boot].map(|path| path.display().to_string());
+            print(&[("firmware", firmware), ("kernel", u_boot)], json);
+        }
     }
     Ok(())
+}
+
+/// The boot loader, fetched now if it is missing.
+pub fn boot_loader(rebuild: bool) -> Result<BootLoader> {
+    let options = BootLoaderOptions {
+        rebuild,
+        ..BootLoaderOptions::default()
+    };
+    let mut show = Shown::default();
+    let found = build_boot_loader(&options, &mut |progress| show.progress(progress))?;
+    show.end();
+    Ok(found)
 }
 
 /// The appliance, built now if it is missing.

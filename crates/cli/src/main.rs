@@ -10,6 +10,7 @@ extern crate terminal;
 
 mod agent;
 mod args;
+mod boots;
 mod console;
 mod demo;
 mod disk_server;

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -21,7 +22,7 @@ use report::OnPanic;
 
 use crate::args::{Engine, EngineArgs, EventsArgs, PairArgs, PanicPolicy, SlowPolicy};
 use crate::values::{self, Plug};
-use crate::vm_file::{FIRMWARE_DEFAULT, FIRMWARE_NONE, VmFile};
+use crate::vm_file::{FIRMWARE_DEFAULT, FIRMWARE_NONE, FIRMWARE_UBOOT, VmFile};
 
 /// The word by which a primary starts this program as its watcher. No command for people has it.
 pub const WATCHER: &str = "watcher";
@@ -57,6 +58,7 @@ pub fn vm(file: &VmFile) -> Result<VmSpec> {
             (None, true) => DiskSecurity::Insecure,
             (None, false) => DiskSecurity::Unsaid,
         },
+        cloud_init: cloud_init(file)?,
         nets: net(file)?,
         virtio: virtio.map_or(Ok(Transport::Modern), values::virtio)?,
         serial: console(file.serial.as_deref().unwrap_or("stdio")),
@@ -275,9 +277,17 @@ fn firmware(file: &VmFile) -> FirmwareSpec {
     };
     match path.to_str() {
         Some(FIRMWARE_NONE) => FirmwareSpec::None,
-        Some(FIRMWARE_DEFAULT) => FirmwareSpec::Distribution,
+        // `boots` has named the kernel then, or a log or snapshot names both.
+        Some(FIRMWARE_DEFAULT | FIRMWARE_UBOOT) => FirmwareSpec::Distribution,
         _ => FirmwareSpec::File(path.clone()),
     }
+}
+
+/// The disk for cloud-init, if its texts were read.
+fn cloud_init(file: &VmFile) -> Result<Option<Arc<[u8]>>> {
+    let name = file.name.as_deref().unwrap_or(NAME_DEFAULT);
+    let texts = file.cloud_init_texts.as_ref();
+    Ok(texts.map(|texts| texts.disk(name)).transpose()?.map(Arc::from))
 }
 
 fn net(file: &VmFile) -> Result<Vec<NetSpec>> {

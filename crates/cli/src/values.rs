@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use arbiter::Place;
 use cable::mac::Mac;
 use gateway::{Destination, Forward};
-use host::DiskSpec;
+use host::{DiskFile, DiskSpec, Format};
 use machine::Transport;
 use machine::config::HARTS_MAX;
 use ports::Endpoint;
@@ -251,22 +251,63 @@ pub fn resolver(text: &str) -> Result<IpAddr> {
 pub fn disk(text: &str) -> Result<DiskSpec> {
     let mut parts = text.split(',');
     let mut disk = DiskSpec {
-        path: parts.next().unwrap_or_default().into(),
+        file: DiskFile::at(parts.next().unwrap_or_default()),
         read_only: false,
         serial: String::new(),
     };
     for option in parts {
         match option.split_once('=').unwrap_or((option, "")) {
             ("readonly", "") => disk.read_only = true,
-            ("format", "raw") => {}
-            ("format", other) => {
-                bail!("disk format `{other}` is not supported; convert it with `qemu-img convert -O raw`")
-            }
+            ("format", "raw") => disk.file.format = Some(Format::Raw),
+            ("format", "qcow2") => disk.file.format = Some(Format::Qcow2),
+            ("format", other) => bail!(
+                "disk format `{other}` is not supported, only raw and qcow2 are; convert it with `qemu-img \
+                 convert -O qcow2`"
+            ),
+            ("overlay", path) if path.ends_with(IMAGE_SUFFIX) => disk.file.overlay = Some(path.into()),
+            ("overlay", path) => bail!(
+                "the overlay `{path}` is going to be a qcow2 image, so its name must end in `{IMAGE_SUFFIX}`"
+            ),
+            ("backing", path) if !path.is_empty() => disk.file.backing = Some(path.into()),
             ("serial", serial) => serial.clone_into(&mut disk.serial),
-            _ => bail!("unknown disk option `{option}`; use readonly, format=raw or serial=TEXT"),
+            _ => bail!(
+                "unknown disk option `{option}`; use readonly, format=raw, format=qcow2, overlay=FILE, \
+                 backing=FILE or serial=TEXT"
+            ),
         }
     }
+    if disk.read_only && disk.file.overlay.is_some() {
+        bail!("an overlay is there to be written: leave out `readonly`, or the overlay");
+    }
     Ok(disk)
+}
+
+/// The end of the names of images.
+const IMAGE_SUFFIX: &str = ".qcow2";
+
+/// The text of a disk with other paths: `whole` makes each of them of the one that is in the text.
+pub fn disk_elsewhere(text: &str, whole: impl Fn(&str) -> String) -> String {
+    let elsewhere = |(index, part): (usize, &str)| match (index, part.split_once('=')) {
+        // A place at a disk server is the same everywhere.
+        (0, _) if part.contains("://") => part.to_owned(),
+        (0, _) => whole(part),
+        (_, Some((key @ ("overlay" | "backing"), path))) => format!("{key}={}", whole(path)),
+        _ => part.to_owned(),
+    };
+    let parts: Vec<String> = text.split(',').enumerate().map(elsewhere).collect();
+    parts.join(",")
+}
+
+/// The files of user-data and of meta-data for cloud-init.
+pub fn cloud_init(text: &str) -> Result<(PathBuf, Option<PathBuf>)> {
+    let (user_data, meta_data) = match text.split_once(',') {
+        Some((user_data, meta_data)) => (user_data, Some(meta_data)),
+        None => (text, None),
+    };
+    if user_data.is_empty() || meta_data.is_some_and(|path| path.is_empty() || path.contains(',')) {
+        bail!("`{text}` names no files for cloud-init; give USER-DATA, or USER-DATA,META-DATA");
+    }
+    Ok((user_data.into(), meta_data.map(PathBuf::from)))
 }
 
 /// What a network device is plugged into, as its kind and the rest of the text; `None`: there is no device.
@@ -432,6 +473,18 @@ mod tests {
             "{unknown}"
         );
         assert_eq!(resolve("[::1]:7").unwrap(), "[::1]:7".parse().unwrap());
+    }
+
+    #[test]
+    fn cloud_init_is_given_one_file_or_two() {
+        assert_eq!(cloud_init("u").unwrap(), ("u".into(), None));
+        assert_eq!(cloud_init("a/u,m").unwrap(), ("a/u".into(), Some("m".into())));
+        for wrong in ["", ",", "u,", ",m", "u,m,n"] {
+            assert!(
+                refusal(cloud_init(wrong)).contains("USER-DATA,META-DATA"),
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

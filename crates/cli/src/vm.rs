@@ -26,7 +26,7 @@ use crate::args::{
 };
 use crate::vm_file::VmFile;
 use crate::watching::Watching;
-use crate::{fits, spec, usage};
+use crate::{boots, fits, spec, usage};
 
 /// Time between two sentences about a backup that does not answer.
 const CALLING_EVERY: Duration = Duration::from_secs(5);
@@ -97,6 +97,7 @@ fn alone(
     if let (Some((origin, _)), None) = (&origin, &file.name) {
         file.name = Some(origin.head.vm.clone());
     }
+    let file = boots::ready(file, origin.is_some())?;
     let mut spec = spec::alone(&file).map_err(usage::mark)?;
     if spec.protect.is_some() {
         // It may become one half of a pair while it runs.
@@ -215,7 +216,7 @@ fn run_half(args: &PairArgs, run: Half, what_quit_does: &str) -> Result<ExitCode
 /// Begins one half of a pair.
 fn begin_half(args: &PairArgs) -> Result<(VmSpec, PairSpec)> {
     args.sandbox.begin_half()?;
-    let file = load(&args.vm)?.with_pair_flags(args);
+    let file = boots::ready(load(&args.vm)?.with_pair_flags(args), false)?;
     let (mut vm, pair) = spec::pair(&file, args).map_err(usage::mark)?;
     vm.sandbox = !args.sandbox.no_sandbox;
     begin(&vm, args.result.json)?;
@@ -231,7 +232,7 @@ fn begin(vm: &VmSpec, json: bool) -> Result<()> {
     if vm.kernel.is_some() && vm.initrd.is_none() && vm.disks.is_empty() {
         tell!(
             "lockstep: warning: there is neither an initrd nor a disk; unless the kernel brings an initramfs \
-             of its own, it will find no root file system and panic"
+             of its own, or boots from the network, it will find no root file system and panic"
         );
     }
     Ok(())

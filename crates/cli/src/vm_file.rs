@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use arbiter::Place;
 use clap::ValueEnum;
+use cloud_init::CloudInit;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
@@ -20,6 +21,8 @@ use crate::{usage, values};
 pub const FIRMWARE_NONE: &str = "none";
 /// The word that stands for the firmware of the distribution.
 pub const FIRMWARE_DEFAULT: &str = "default";
+/// The word that stands for U-Boot in the place of a kernel, behind the firmware of the distribution.
+pub const FIRMWARE_UBOOT: &str = "uboot";
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -33,6 +36,10 @@ pub struct VmFile {
     pub memory: Option<String>,
     pub harts: Option<usize>,
     pub disk: Vec<String>,
+    pub cloud_init: Option<String>,
+    /// What is in the files of `cloud_init`; `None`: nobody has read them, or there are none.
+    #[serde(skip)]
+    pub cloud_init_texts: Option<CloudInit>,
     pub net: Option<String>,
     pub mac: Option<String>,
     pub virtio: Option<String>,
@@ -64,7 +71,7 @@ enum Form {
 }
 
 /// Every setting of the file.
-const SETTINGS: [(&str, Form); 25] = [
+const SETTINGS: [(&str, Form); 26] = [
     ("name", Form::Text("shop")),
     ("kernel", Form::Text("Image")),
     ("initrd", Form::Text("initrd.img")),
@@ -73,6 +80,7 @@ const SETTINGS: [(&str, Form); 25] = [
     ("memory", Form::Text("512M")),
     ("harts", Form::Number(2)),
     ("disk", Form::Texts("/shared/shop.raw")),
+    ("cloud_init", Form::Text("user-data")),
     ("net", Form::Text("gateway=127.0.0.1:7700")),
     ("mac", Form::Text("52:54:00:12:34:56")),
     ("virtio", Form::Text("legacy")),
@@ -131,6 +139,7 @@ fn check(key: &str, value: &Value) -> Result<()> {
         "harts" => values::harts(&word).map(drop),
         "mac" => values::mac(&word).map(drop),
         "arbiter" => values::arbiter(&word).map(drop),
+        "cloud_init" => values::cloud_init(&word).map(drop),
         "net" => values::net(&word).map(drop),
         "virtio" => values::virtio(&word).map(drop),
         "timeout_ms" => values::timeout_ms(&word).map(drop),
@@ -212,12 +221,8 @@ impl VmFile {
             }
         };
         let base = path.parent().unwrap_or(Path::new("."));
-        let is_word = |path: &&mut PathBuf| {
-            [FIRMWARE_NONE, FIRMWARE_DEFAULT]
-                .map(Path::new)
-                .contains(&path.as_path())
-        };
-        let firmware = file.firmware.as_mut().filter(|path| !is_word(path));
+        let firmware = file.firmware.as_mut();
+        let firmware = firmware.filter(|path| !is_firmware_word(path.to_str()));
         let paths = [
             file.kernel.as_mut(),
             file.initrd.as_mut(),
@@ -229,8 +234,10 @@ impl VmFile {
         }
         file.arbiter = file.arbiter.map(|place| place.with_paths(|path| base.join(path)));
         for disk in &mut file.disk {
-            *disk = base.join(&*disk).to_string_lossy().into_owned();
+            *disk = values::disk_elsewhere(disk, |path| base.join(path).to_string_lossy().into_owned());
         }
+        let join = |path: &str| base.join(path).to_string_lossy().into_owned();
+        file.cloud_init = file.cloud_init.map(|files| each_file(&files, join));
         file.net = file.net.map(|net| match net.split_once(",key=") {
             Some((gateway, key)) => format!("{gateway},key={}", base.join(key).display()),
             None => net,
@@ -262,10 +269,16 @@ impl VmFile {
                 replace(value, &whole);
             }
         }
+        let disk_elsewhere = |disk: &str| values::disk_elsewhere(disk, whole);
         match text.get_mut("disk").and_then(Item::as_value_mut) {
-            Some(toml_edit::Value::Array(disks)) => disks.iter_mut().for_each(|disk| replace(disk, &whole)),
-            Some(disk) => replace(disk, &whole),
+            Some(toml_edit::Value::Array(disks)) => {
+                disks.iter_mut().for_each(|disk| replace(disk, &disk_elsewhere));
+            }
+            Some(disk) => replace(disk, &disk_elsewhere),
             None => {}
+        }
+        if let Some(files) = text.get_mut("cloud_init").and_then(Item::as_value_mut) {
+            replace(files, &|files| each_file(files, whole));
         }
         if let Some(net) = text.get_mut("net").and_then(Item::as_value_mut) {
             replace(net, &|net| match net.split_once(",key=") {
@@ -315,6 +328,7 @@ impl VmFile {
         override_with(&mut self.firmware, &vm.firmware);
         override_with(&mut self.memory, &vm.memory);
         override_with(&mut self.harts, &vm.harts);
+        override_with(&mut self.cloud_init, &vm.cloud_init);
         override_with(&mut self.net, &vm.net);
         override_with(&mut self.mac, &vm.mac);
         override_with(&mut self.virtio, &vm.virtio);
@@ -336,7 +350,8 @@ impl VmFile {
     }
 
     /// What another host must know to hold the VM's backup, beside the machine: as the text of such a file,
-    /// with whole paths, since a path here is looked for there.
+    /// with whole paths, since a path here is looked for there. Only what cloud-init is told is there by its
+    /// content, as a list of texts: the files may have changed since the guest began.
     pub fn settings(&self) -> String {
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
         let whole = |path: &str| Value::from(absolute(Path::new(path)).to_string_lossy().into_owned());
@@ -357,12 +372,36 @@ impl VmFile {
             .collect();
         let disks: Vec<Value> = self.disk.iter().map(|disk| whole(disk)).collect();
         table.insert("disk".to_owned(), Value::from(disks));
+        if let Some(told) = &self.cloud_init_texts {
+            let texts = [Some(told.user_data()), told.meta_data()].into_iter().flatten();
+            table.insert(
+                "cloud_init".to_owned(),
+                Value::Array(texts.map(Value::from).collect()),
+            );
+        }
         table.to_string()
     }
 
     /// The settings of a VM that another host has sent, see [`VmFile::settings`].
     pub fn of_settings(text: &str) -> Result<VmFile> {
-        parse(text).map_err(|(_, sentence)| anyhow!("the settings of the VM make no sense here: {sentence}"))
+        let wrong = |sentence: &str| anyhow!("the settings of the VM make no sense here: {sentence}");
+        let mut table: Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| wrong(error.message()))?;
+        let texts = table.remove("cloud_init");
+        let mut file = parse(&table.to_string()).map_err(|(_, sentence)| wrong(&sentence))?;
+        if let Some(texts) = texts {
+            let texts: Vec<String> = texts
+                .try_into()
+                .map_err(|error: toml::de::Error| wrong(error.message()))?;
+            let (user_data, meta_data) = match &texts[..] {
+                [user_data] => (user_data, None),
+                [user_data, meta_data] => (user_data, Some(meta_data.as_str())),
+                _ => return Err(wrong("`cloud_init` is one text or two")),
+            };
+            file.cloud_init_texts = Some(CloudInit::new(user_data, meta_data)?);
+        }
+        Ok(file)
     }
 
     /// The file with the flags of a pair over it.
@@ -392,7 +431,13 @@ fn no_setting(key: &str) -> String {
 }
 
 fn is_firmware_word(value: Option<&str>) -> bool {
-    value.is_some_and(|value| [FIRMWARE_NONE, FIRMWARE_DEFAULT].contains(&value))
+    value.is_some_and(|value| [FIRMWARE_NONE, FIRMWARE_DEFAULT, FIRMWARE_UBOOT].contains(&value))
+}
+
+/// Changes each of the paths between commas.
+fn each_file(paths: &str, change: impl Fn(&str) -> String) -> String {
+    let paths: Vec<String> = paths.split(',').map(change).collect();
+    paths.join(",")
 }
 
 /// Puts another text in the place of one, with the comment behind it.
@@ -490,6 +535,59 @@ mod tests {
             assert!(file.contains_key(name), "{name}");
         }
         assert_eq!(file.len(), SETTINGS.len());
+    }
+
+    #[test]
+    fn what_cloud_init_is_told_travels_as_text_and_fits() {
+        use replica::limits::SETTINGS_BYTES_MAX;
+        let told = |user_data: &str, meta_data: Option<&str>| VmFile {
+            cloud_init: Some("/a/user-data".into()),
+            cloud_init_texts: Some(CloudInit::new(user_data, meta_data).unwrap()),
+            disk: vec!["/shared/shop.raw".into()],
+            ..VmFile::default()
+        };
+        // What TOML must write as two characters, or might put between three marks.
+        for sign in ["\"", "\\", "\r", "\t\n", "'", "\"\"\"", "ä"] {
+            let long = |begin: &str, max: usize| {
+                let count = (max - begin.len()) / sign.len();
+                format!("{begin}{}", sign.repeat(count))
+            };
+            let user_data = long("#!", cloud_init::USER_DATA_LEN_MAX);
+            let meta_data = long("", cloud_init::META_DATA_LEN_MAX);
+            let file = told(&user_data, Some(&meta_data));
+            let text = file.settings();
+            assert!(
+                text.len() < SETTINGS_BYTES_MAX - (4 << 10),
+                "{sign:?}: {}",
+                text.len()
+            );
+            let back = VmFile::of_settings(&text).unwrap();
+            assert_eq!(back.cloud_init_texts, file.cloud_init_texts, "{sign:?}");
+            assert_eq!((back.cloud_init, back.disk), (None, file.disk));
+        }
+        let text = told("#!/bin/sh\n", None).settings();
+        let back = VmFile::of_settings(&text).unwrap();
+        assert_eq!(back.settings(), text, "it can go on to a third host");
+        for wrong in ["1", "[]", "['#!', '', '']", "['users: []']", "'#!'"] {
+            assert!(
+                VmFile::of_settings(&format!("cloud_init = {wrong}")).is_err(),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn paths_of_cloud_init_and_of_a_boot_loader_are_those_of_the_file() {
+        let text = "firmware = \"uboot\" # from Debian\ncloud_init = \"user-data,/etc/meta-data\"\n";
+        let whole = VmFile::whole(text, Path::new("/vms")).unwrap();
+        assert_eq!(whole, text.replace("user-data,", "/vms/user-data,"));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vm.toml");
+        std::fs::write(&path, text).unwrap();
+        let file = VmFile::load(Some(&path)).unwrap();
+        assert_eq!(file.firmware.unwrap(), Path::new("uboot"));
+        let user_data = dir.path().join("user-data").display().to_string();
+        assert_eq!(file.cloud_init.unwrap(), format!("{user_data},/etc/meta-data"));
     }
 
     #[test]

@@ -21,6 +21,14 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// As the storage gives them.
     fn measure(&self) -> io::Result<u64>;
+    /// Told once this process is the disk's writer, before its first write, and perhaps again: from now on
+    /// nobody else changes the storage. What is open already has nothing to do.
+    ///
+    /// # Errors
+    /// The storage cannot be written.
+    fn begin_writing(&self) -> io::Result<()> {
+        Ok(())
+    }
     /// Fills `data` from `offset`.
     ///
     /// # Errors

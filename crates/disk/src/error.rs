@@ -78,6 +78,19 @@ pub enum DiskError {
         /// Sectors of the primary's disk.
         expects: u64,
     },
+    /// The disk's content is not that which the guest has begun with.
+    #[error(
+        "the {path} disk has another content here ({has}) than the guest knows ({expects}); give the same \
+         user-data, meta-data and name of the VM as when it was started, and the same release of this program"
+    )]
+    OtherContent {
+        /// What the disk is called.
+        path: PathBuf,
+        /// The serial, which tells the content.
+        has: String,
+        /// The serial that the guest knows.
+        expects: String,
+    },
     /// The file is not the disk of the other replica.
     #[error(
         "the disk {path} on host {host} is not the one that the primary has locked for epoch {epoch} of \
@@ -95,6 +108,27 @@ pub enum DiskError {
         /// Epoch in which the primary should have locked the disk.
         epoch: u64,
     },
+    /// A file of which nothing was said, and whose name does not end so, begins as an image does.
+    #[error(
+        "the disk {path} begins as a qcow2 image does; say `format=qcow2` if it is one, or `format=raw` if \
+         it is a raw disk on which a guest has written that"
+    )]
+    LooksLikeAnImage {
+        /// Path of the disk.
+        path: PathBuf,
+    },
+    /// Only a VM that runs alone, and stays so, can use an image.
+    #[error(
+        "the disk {path} is a qcow2 image, and a VM that has a backup or can get one needs a raw disk; make \
+         one with `qemu-img convert -O raw {path} NEW`"
+    )]
+    ImageOfPair {
+        /// Path of the disk.
+        path: PathBuf,
+    },
+    /// An image, or a file below it, cannot be used.
+    #[error(transparent)]
+    Image(#[from] ::qcow2::OpenError),
     /// Somebody else writes to the disk.
     #[error(transparent)]
     Lock(#[from] LockError),

@@ -1,7 +1,7 @@
 //! A raw disk: a file or a block device, with sector n at byte 512 n.
 //!
-//! This is the one backend there is. `direct` opens the file; here requests become calls to the kernel, and
-//! the file is replaced by the same one opened anew when it has to be.
+//! This is the backend of all disks but images (`qcow2`). `direct` opens the file; here requests become calls
+//! to the kernel, and the file is replaced by the same one opened anew when it has to be.
 
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;

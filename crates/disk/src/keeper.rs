@@ -35,6 +35,9 @@ pub trait Keeper: Send + Sync + std::fmt::Debug {
     /// Whether the disk's name surely leads to where both sides have the same disk.
     fn is_placed(&self) -> bool;
 
+    /// Ends that this process is the disk's writer, in favour of whoever comes.
+    fn release(&self);
+
     /// Ends that this process is the disk's writer, in favour of `next`.
     fn stand_by(&self, next: &Holder);
 }
@@ -121,6 +124,10 @@ impl Keeper for LockKeeper {
             Some(lock) => lock.is_in_place() && (proven.is_none() || lock.replaced() == proven.as_ref()),
             None => proven.is_some() && lock::holder(&self.path).is_ok_and(|found| found == *proven),
         }
+    }
+
+    fn release(&self) {
+        drop(guard(&self.lock).take());
     }
 
     /// The lock of `next` will stand in this one's place.

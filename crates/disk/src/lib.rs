@@ -6,12 +6,14 @@
 //! From the outside inwards: `pool` has a `lane` of threads for each disk, which take jobs from its `queue`
 //! and tell what stands in `completion`; `policy` decides what an error means to the guest, `illness` what
 //! people hear of it; `lock` says who may write; `backend` is the seam to what stores the sectors; `file` and
-//! `direct` are a raw file. docs/disks.md says what is promised.
+//! `direct` are a raw file, `qcow2` is an image, `memory` is a disk without a file, and `nbd` a disk at a
+//! server. docs/disks.md says what is promised.
 #![forbid(unsafe_code)]
 
 pub mod backend;
 mod completion;
 pub mod direct;
+mod disk_file;
 mod error;
 pub mod file;
 mod guard;
@@ -20,9 +22,11 @@ mod keeper;
 mod lane;
 pub mod limits;
 pub mod lock;
+mod memory;
 mod nbd;
 mod policy;
 pub mod pool;
+mod qcow2;
 mod queue;
 
 use replica::Epoch;
@@ -33,9 +37,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use machine::DiskConfig;
 
+pub use ::qcow2::Format;
 pub use backend::{Backend, SECTOR_LEN};
 pub use completion::{Completion, Size, Trouble};
 pub use direct::Access;
+pub use disk_file::DiskFile;
 pub use error::DiskError;
 pub use file::RawDisk;
 pub use keeper::Keeper;
@@ -45,6 +51,7 @@ pub use pool::DiskPool;
 
 use crate::keeper::LockKeeper;
 use crate::limits::PROBE_LEN;
+use crate::qcow2::Qcow2Disk;
 
 /// One disk of the guest: where its sectors are, and whether this process may change them.
 #[derive(Debug)]
@@ -54,6 +61,8 @@ pub struct Disk {
     access: Access,
     read_only: bool,
     serial: String,
+    /// Whether the serial tells the content, so that two disks with one serial are equal.
+    tells_content: bool,
     keeper: Box<dyn Keeper>,
     /// Why a flush has failed, if data that it was to make durable may be gone: no later flush may succeed.
     /// The mutex is held during each flush, because the kernel tells an error to only one of two that run
@@ -64,6 +73,52 @@ pub struct Disk {
 }
 
 impl Disk {
+    /// Opens a disk of a VM, of whatever kind. Nothing is locked and nothing may be written yet; an overlay
+    /// that is not there is made.
+    ///
+    /// # Errors
+    /// The file is not there, or cannot be the disk of such a VM; the sentence says why.
+    pub fn open(
+        file: &DiskFile,
+        of: Of<'_>,
+        access: Access,
+        read_only: bool,
+        serial: &str,
+    ) -> Result<Disk, DiskError> {
+        if let Some(place) = file.place()? {
+            return Disk::open_nbd(place, of, access, read_only, serial);
+        }
+        let path = file.written();
+        if file.overlay.is_none() && file.format() == Format::Raw {
+            let disk = Disk::open_raw(path, access, read_only, serial)?;
+            return match file.format.is_none() && disk.begins_with(&::qcow2::MAGIC) {
+                true => Err(DiskError::LooksLikeAnImage { path: path.into() }),
+                false => Ok(disk),
+            };
+        }
+        if access == Access::Pair {
+            return Err(DiskError::ImageOfPair { path: path.into() });
+        }
+        let mut permitted = Vec::from_iter(file.backing.clone());
+        if file.overlay.is_some() {
+            ::qcow2::ensure_overlay(path, &file.path, file.format())?;
+            permitted.push(file.path.clone());
+        }
+        // Links to one disk lead to one path, and so to one lock.
+        let path = path.canonicalize().map_err(|error| DiskError::Open {
+            path: path.into(),
+            source: error,
+        })?;
+        let image = Qcow2Disk::open(&path, read_only, permitted)?;
+        Disk::new(path, Box::new(image), access, read_only, serial)
+    }
+
+    /// Does the disk begin with these bytes? A disk that cannot be read says so at its first request.
+    fn begins_with(&self, bytes: &[u8]) -> bool {
+        let mut sector = [0; SECTOR_LEN as usize];
+        self.backend.read(0, &mut sector).is_ok() && sector.starts_with(bytes)
+    }
+
     /// Opens a raw disk. Nothing is locked and nothing may be written yet.
     ///
     /// # Errors
@@ -148,6 +203,7 @@ impl Disk {
             access,
             read_only,
             serial: serial.to_owned(),
+            tells_content: false,
             keeper,
             flush_lost: Mutex::default(),
             alone: AtomicBool::new(access == Access::Solo),
@@ -164,11 +220,19 @@ impl Disk {
         }
     }
 
-    /// Checks that the disk is large enough for the guest that the primary has built.
+    /// Checks that the disk is large enough for a guest that knows it as `guest`, and if its serial tells its
+    /// content, that it has the content that the guest knows.
     ///
     /// # Errors
-    /// The disk is smaller.
+    /// The disk is smaller, or has another content.
     pub fn check(&self, guest: &DiskConfig) -> Result<(), DiskError> {
+        if self.tells_content && guest.serial != self.serial {
+            return Err(DiskError::OtherContent {
+                path: self.path.clone(),
+                has: self.serial.clone(),
+                expects: guest.serial.clone(),
+            });
+        }
         let has = self.config().sectors;
         if has < guest.sectors {
             return Err(DiskError::Smaller {
@@ -228,7 +292,15 @@ impl Disk {
         if self.read_only {
             return Ok(());
         }
-        self.keeper.lock(holder, ended)
+        self.keeper.lock(holder, ended)?;
+        self.backend.begin_writing().map_err(|source| {
+            // A lock that is of no use is given back.
+            self.keeper.release();
+            LockError::Unwritable {
+                disk: self.path.clone(),
+                source,
+            }
+        })
     }
 
     /// Checks that this process may still change the disk. Asked before each change, because a primary that

@@ -93,6 +93,14 @@ pub enum LockError {
         /// What the network or the server has said.
         why: String,
     },
+    /// The disk is locked, but its storage cannot be written.
+    #[error("cannot write to the disk {disk}")]
+    Unwritable {
+        /// Path of the disk.
+        disk: PathBuf,
+        /// What the storage says.
+        source: io::Error,
+    },
     /// A write before going live, which is a bug of the caller.
     #[error("this process is not the writer of the disk {disk}")]
     NotHeld {

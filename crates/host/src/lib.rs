@@ -41,7 +41,7 @@ pub mod world;
 pub mod world_error;
 
 pub use attend::{AttendSpec, attend};
-pub use disk::DiskSecurity;
+pub use disk::{DiskFile, DiskSecurity, Format};
 pub use drive::{Outcome, drive};
 pub use origin::{Origin, OriginError};
 pub use pair::{Pairing, backup, primary};

@@ -20,14 +20,16 @@ impl VmSpec {
         // The locks of disks say in which boot of this host they were taken.
         needs.files.read("/proc/sys/kernel/random/boot_id");
         for disk in &self.disks {
-            if let Ok(Some(place)) = disk.place() {
+            if let Ok(Some(place)) = disk.file.place() {
                 if self.protect.is_none() {
                     needs.files.connect_to([place.port]);
                 }
                 needs.sockets.tcp = true;
                 continue;
             }
-            let path = disk.path.canonicalize().unwrap_or_else(|_| disk.path.clone());
+            // What is below an image is open by now.
+            let path = disk.file.written();
+            let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
             if disk.read_only {
                 needs.files.read(&path);
             } else {

@@ -100,12 +100,8 @@ impl Origin {
     /// # Errors
     /// A disk cannot be the guest's.
     pub fn config(&self, disks: &[Disk]) -> Result<Config, OriginError> {
-        for (number, (ours, theirs)) in disks
-            .iter()
-            .map(Disk::config)
-            .zip(&self.head.header.disks)
-            .enumerate()
-        {
+        for (number, (disk, theirs)) in disks.iter().zip(&self.head.header.disks).enumerate() {
+            let ours = disk.config();
             let bytes = |sectors: u64| report::amount::bytes(sectors.saturating_mul(512));
             let why = if ours.read_only != theirs.read_only {
                 let how = |read_only| {
@@ -123,6 +119,8 @@ impl Origin {
             } else if ours.sectors < theirs.sectors {
                 let [ours, theirs] = [ours.sectors, theirs.sectors].map(bytes);
                 format!("the guest's has {theirs}, and this one {ours}")
+            } else if let Err(error) = disk.check(theirs) {
+                error.to_string()
             } else {
                 continue;
             };

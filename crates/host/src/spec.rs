@@ -99,6 +99,9 @@ pub struct VmSpec {
     pub disks: Vec<DiskSpec>,
     /// How the conversations with disk servers' own doors are protected.
     pub disk_security: DiskSecurity,
+    /// Content of the disk that the guest's cloud-init reads, which is read-only and comes after the others;
+    /// `None`: there is no such disk.
+    pub cloud_init: Option<Arc<[u8]>>,
     /// Network devices of the guest, in the order of their numbers.
     pub nets: Vec<NetSpec>,
     /// By which registers the guest drives its virtio devices.
@@ -318,7 +321,7 @@ impl VmSpec {
     /// # Errors
     /// A disk cannot be used.
     pub fn open_disks(&self, access: Access) -> Result<Vec<Disk>, SetupError> {
-        let is_remote = |disk: &DiskSpec| matches!(disk.place(), Ok(Some(_)));
+        let is_remote = |disk: &DiskSpec| matches!(disk.file.place(), Ok(Some(_)));
         let security = match self.disks.iter().any(is_remote) {
             true => self.disk_security.load()?,
             false => None,
@@ -329,18 +332,15 @@ impl VmSpec {
             } else {
                 disk.serial.clone()
             };
-            Ok(match disk.place()? {
-                Some(place) => {
-                    let of = Of {
-                        vm: &self.name,
-                        security: security.as_ref(),
-                    };
-                    Disk::open_nbd(place, of, access, disk.read_only, &serial)?
-                }
-                None => Disk::open_raw(&disk.path, access, disk.read_only, &serial)?,
-            })
+            let of = Of {
+                vm: &self.name,
+                security: security.as_ref(),
+            };
+            Ok(Disk::open(&disk.file, of, access, disk.read_only, &serial)?)
         };
-        self.disks.iter().enumerate().map(open).collect()
+        let bytes = self.cloud_init.iter();
+        let last = bytes.map(|bytes| Ok(Disk::of_bytes("cloud-init", bytes.clone(), access)?));
+        self.disks.iter().enumerate().map(open).chain(last).collect()
     }
 
     /// What may be told of this process once it has ended, if there is somebody who can tell; and whether
@@ -348,9 +348,9 @@ impl VmSpec {
     #[must_use]
     pub fn notice(&self, timeout_only: bool, can_tell: bool) -> Notice {
         // What a dead process has sent to a server is over before another epoch is let in there.
-        let is_fenced = |disk: &DiskSpec| matches!(disk.place(), Ok(Some(_)));
+        let is_fenced = |disk: &DiskSpec| matches!(disk.file.place(), Ok(Some(_)));
         let settles =
-            |disk: &DiskSpec| disk.read_only || is_fenced(disk) || settles_with_its_writer(&disk.path);
+            |disk: &DiskSpec| disk.read_only || is_fenced(disk) || settles_with_its_writer(&disk.file.path);
         match can_tell && !timeout_only {
             false => Notice::TimeoutOnly,
             true if self.disks.iter().all(settles) => Notice::Settled,

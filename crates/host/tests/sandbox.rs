@@ -512,7 +512,7 @@ fn a_signal_that_comes_to_any_thread_is_not_lost() {
 fn a_disk_that_a_takeover_could_not_use_is_refused_at_the_start() {
     let site = Site::new();
     let (mut spec, pair) = spec(site.0.path());
-    spec.disks[0].path = site.0.path().join("vm/nowhere");
+    spec.disks[0].file.path = site.0.path().join("vm/nowhere");
     let thread = std::thread::spawn(move || os::error::chain(&spec.needs(Some(&pair)).enter().unwrap_err()));
     let sentence = thread.join().unwrap();
     assert!(sentence.contains("the disk"), "{sentence}");

@@ -1,10 +1,11 @@
 //! Guest images made from Debian's packages: `lockstep image appliance`, `lockstep image debian`,
-//! `lockstep demo`.
+//! `lockstep image uboot`, `lockstep demo`.
 //!
-//! Two products. [`build_appliance`] makes a kernel and an initramfs with busybox and one service in seconds,
-//! without root and without running any guest code. [`build_debian`] makes a whole Debian disk with systemd
-//! and PostgreSQL in minutes, under emulation. Both come out of a [`cache`](Cache) and are complete or
-//! absent, never half-made: a build that is killed leaves a temporary directory that the next one removes.
+//! Three products. [`build_appliance`] makes a kernel and an initramfs with busybox and one service in
+//! seconds, without root and without running any guest code. [`build_debian`] makes a whole Debian disk with
+//! systemd and PostgreSQL in minutes, under emulation. [`build_boot_loader`] fetches what boots a disk by
+//! itself. All come out of a [`cache`](Cache) and are complete or absent, never half-made: a build that is
+//! killed leaves a temporary directory that the next one removes.
 //!
 //! Every package is fetched by apt from the mirror that the machine's own apt configuration names (or the one
 //! in the options) and checked against the Debian archive's signatures. This crate must never switch that
@@ -15,6 +16,7 @@ mod appliance;
 mod apt;
 mod assemble;
 mod boot_files;
+mod boot_loader;
 mod cache;
 mod cpio;
 mod debian;
@@ -29,6 +31,7 @@ mod system;
 mod tools;
 
 pub use appliance::{APPLIANCE_APPEND, Appliance, ApplianceOptions, build_appliance};
+pub use boot_loader::{BootLoader, BootLoaderOptions, U_BOOT_PATHS, build_boot_loader};
 pub use cache::Cache;
 pub use debian::{DEBIAN_APPEND, DebianImage, DebianOptions, build_debian};
 pub use error::ImageError;

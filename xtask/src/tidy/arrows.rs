@@ -17,7 +17,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("link", &["os", "replica"]),
     ("arbiter", &["block", "etcd", "link", "os", "replica"]),
     ("block", &[]),
-    ("disk", &["block", "link", "os", "replica", "machine"]),
+    ("qcow2", &[]),
+    ("disk", &["block", "link", "os", "qcow2", "replica", "machine"]),
     (
         "disk-server",
         &["arbiter", "block", "disk", "link", "os", "replica"],
@@ -107,6 +108,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("model", &[]),
     ("rehearsal", &[]),
+    ("cloud-init", &[]),
     ("image", &["rehearsal"]),
     ("terminal", &["os", "replica"]),
     (
@@ -131,6 +133,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "cable",
             "console",
             "caller",
+            "cloud-init",
             "control",
             "demo",
             "disk-server",

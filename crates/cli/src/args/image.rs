@@ -44,4 +44,16 @@ pub enum ImageCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Fetch U-Boot, which boots a disk by itself, and the OpenSBI below it
+    ///
+    /// Both are Debian's, as they are. `--firmware uboot` fetches them by itself on a host without U-Boot:
+    /// this is for hosts that have no network later. It prints the lines of `VM.toml` that name the files.
+    Uboot {
+        /// Fetch again even if they are there
+        #[arg(long)]
+        rebuild: bool,
+        /// Print where the files are as JSON
+        #[arg(long)]
+        json: bool,
+    },
 }

@@ -36,10 +36,13 @@ pub struct VmArgs {
     /// Kernel command line [default: empty]
     #[arg(long, value_name = "STRING", visible_alias = "cmdline")]
     pub append: Option<String>,
-    /// What starts in M-mode: a file or `none` [default: the OpenSBI of this host's distribution]
+    /// FILE, uboot or none [default: this host's OpenSBI]
     ///
-    /// With a kernel the file is OpenSBI's fw_dynamic or fw_jump, and `none` starts the kernel itself in
-    /// M-mode; without a kernel it is any firmware. Flat code and ELF files are taken.
+    /// What starts in M-mode; left out, the OpenSBI of this host's distribution. With a kernel the file is
+    /// OpenSBI's fw_dynamic or fw_jump, and `none` starts the kernel itself in M-mode; without a kernel it is
+    /// any firmware. Flat code and ELF files are taken. `uboot` is for a disk that boots by itself: OpenSBI
+    /// and, in the place of a kernel, Debian's U-Boot, which starts what the disk has (EFI and so GRUB, or
+    /// extlinux). A host without U-Boot fetches it once.
     #[arg(long, value_name = "FILE", visible_alias = "bios")]
     pub firmware: Option<PathBuf>,
     /// RAM, at most 16G [default: 512M]
@@ -56,23 +59,35 @@ pub struct VmArgs {
     /// A panic is seen by what the kernel writes to its console.
     #[arg(long, value_name = "WHAT")]
     pub on_panic: Option<PanicPolicy>,
-    /// Raw disk: a file or a block device; may be given several times [default: none]
+    /// Disk: raw or qcow2 file, or device; may be given several times [default: none]
     ///
     /// FILE,readonly is a disk that the guest cannot change; FILE,serial=TEXT says what the guest reads as
-    /// the disk's serial number.
+    /// the disk's serial number. A file is an image if its name ends in `.qcow2`, or with
+    /// FILE,format=qcow2, and else raw; FILE,format=raw says so of any file. FILE,overlay=NEW.qcow2 leaves
+    /// FILE as it is: all writes go to NEW.qcow2, which is made if it is not there. An image's backing file
+    /// lies in the image's directory, or is named with FILE,backing=OTHER. A VM that has a backup, or can get
+    /// one, uses raw disks only.
     #[arg(long, value_name = "FILE", help_heading = DEVICES,
         value_parser = values::text(values::disk))]
     pub disk: Vec<String>,
+    /// User-data for cloud-init [default: none]
+    ///
+    /// A file, or two: USER-DATA,META-DATA. The guest finds them on one more disk, the last one, which it can
+    /// only read (a NoCloud disk, labelled CIDATA). Without META-DATA the instance and the host are called as
+    /// the VM is. The files are read when the VM starts, and a backup gets what was read then.
+    #[arg(long, value_name = "FILE", help_heading = DEVICES,
+        value_parser = values::text(values::cloud_init))]
+    pub cloud_init: Option<String>,
     /// Network: gateway=HOST:PORT, gateway=SOCKET, tap=NAME or none [default: none]
     ///
     /// A gateway's address may be followed by `,key=FILE` or `,insecure`. Without either, the pair's key is
     /// used over TCP, and none over a Unix socket.
     #[arg(long, value_name = "NET", help_heading = DEVICES, value_parser = values::net_text)]
     pub net: Option<String>,
-    /// Ethernet address of the guest [default: made from the VM's name]
+    /// Ethernet address [default: from the VM's name]
     #[arg(long, value_name = "MAC", help_heading = DEVICES, value_parser = values::text(values::mac))]
     pub mac: Option<String>,
-    /// Registers of the virtio devices [default: modern]
+    /// Registers of virtio devices [default: modern]
     ///
     /// `modern` is version 2 of virtio-mmio. `legacy` is version 1, which is QEMU's default, for kernels that
     /// know no other.

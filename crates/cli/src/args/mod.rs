@@ -377,7 +377,15 @@ pub struct RecordArgs {
 /// A flag of a machine in the help of `replay`: `-h` has those that name images, since the log has the rest.
 fn of_a_replay(arg: Arg) -> Arg {
     let of_the_log = [
-        "name", "append", "memory", "harts", "on_panic", "net", "mac", "virtio",
+        "name",
+        "append",
+        "memory",
+        "harts",
+        "on_panic",
+        "cloud_init",
+        "net",
+        "mac",
+        "virtio",
     ];
     let is_left_out = arg.is_hide_short_help_set() || of_the_log.contains(&arg.get_id().as_str());
     arg.hide_short_help(is_left_out)

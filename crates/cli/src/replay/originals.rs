@@ -1,14 +1,14 @@
 //! The images of a recorded machine, which a log does not hold but names by length and SHA-256.
 //!
 //! Those that were not given are looked for where `lockstep image` keeps its images and where distributions
-//! put OpenSBI. What is not found is told, all at once. Nothing here changes a file.
+//! put OpenSBI and U-Boot. What is not found is told, all at once. Nothing here changes a file.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use host::spec::FIRMWARE_PATHS;
 use host::{FirmwareSpec, VmSpec};
-use image::Cache;
+use image::{Cache, U_BOOT_PATHS};
 use replica::{Header, ImageId};
 use report::amount;
 
@@ -53,7 +53,7 @@ pub fn find(header: &Header, spec: &mut VmSpec) -> Result<()> {
     )
 }
 
-/// The files of all images in the cache, and this host's firmware.
+/// The files of all images in the cache, and this host's firmware and U-Boot.
 fn candidates() -> Vec<PathBuf> {
     let files = |directory: &Path| {
         let entries = std::fs::read_dir(directory).into_iter().flatten();
@@ -62,7 +62,8 @@ fn candidates() -> Vec<PathBuf> {
     let images = Cache::of_user().map(|cache| files(cache.root()).collect::<Vec<_>>());
     let images = images.unwrap_or_default().into_iter();
     let images = images.flat_map(|directory| files(&directory).collect::<Vec<_>>());
-    FIRMWARE_PATHS.iter().map(PathBuf::from).chain(images).collect()
+    let of_host = FIRMWARE_PATHS.iter().chain(&U_BOOT_PATHS);
+    of_host.map(PathBuf::from).chain(images).collect()
 }
 
 /// Is this file the image? Only a file of the right length is read.

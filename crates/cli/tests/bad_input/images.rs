@@ -132,6 +132,64 @@ fn without_firmware_flat_code_is_entered_also_when_compressed() {
 }
 
 #[test]
+fn a_boot_loader_takes_no_kernel_beside_it() {
+    for more in [
+        ["--kernel", "Image"],
+        ["--initrd", "initrd"],
+        ["--append", "quiet"],
+    ] {
+        let sentence = usage(&[&["run", "--firmware", "uboot"], &more[..]].concat());
+        assert_contains(
+            &sentence,
+            &["come from the disk", &format!("leave `{}` out", more[0])],
+        );
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let vm = file(
+        directory.path(),
+        "VM.toml",
+        "firmware = \"uboot\"\nkernel = \"Image\"\n",
+    );
+    assert_contains(&usage(&["run", &vm]), &["leave `--kernel` out (or the line"]);
+}
+
+#[test]
+fn what_cloud_init_could_not_use_is_refused_before_the_guest_begins() {
+    let directory = tempfile::tempdir().unwrap();
+    let firmware = power_off(directory.path());
+    let first = ["run", "--firmware", &firmware, "--serial", "none", "--cloud-init"];
+    let refused = |files: &str| complaint(&[&first[..], &[files]].concat());
+    assert_contains(
+        &refused("/nowhere/user-data"),
+        &["cannot read the user-data /nowhere/user-data", "No such file"],
+    );
+    let user_data = file(directory.path(), "user-data", "#cloud-config\n");
+    assert_contains(
+        &refused(&format!("{user_data},/nowhere/meta-data")),
+        &["cannot read the meta-data /nowhere/meta-data"],
+    );
+    let unknown = file(directory.path(), "unknown", "users: []\n");
+    assert_contains(
+        &refused(&unknown),
+        &[&unknown, "nothing that cloud-init knows", "`#cloud-config`"],
+    );
+    let packed = file(directory.path(), "packed", b"\x1f\x8b\x08");
+    assert_contains(&refused(&packed), &[&packed, "UTF-8"]);
+    let long = file(directory.path(), "long", "#!".repeat(20_000));
+    assert_contains(&refused(&long), &[&long, "longer than 24576 bytes", "#include"]);
+    let run = [&first[..], &[&user_data]].concat();
+    assert_eq!(lockstep(&run).status.code(), Some(0));
+    // Paths in VM.toml are relative to it.
+    let vm = file(
+        directory.path(),
+        "VM.toml",
+        "cloud_init = \"user-data,unknown\"\n",
+    );
+    let run = ["run", &vm, "--firmware", &firmware, "--serial", "none"];
+    assert_eq!(lockstep(&run).status.code(), Some(0));
+}
+
+#[test]
 fn a_disk_that_is_missing_odd_or_in_use_is_refused_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let firmware = power_off(directory.path());
@@ -180,4 +238,59 @@ fn a_disk_that_is_missing_odd_or_in_use_is_refused_and_left_alone() {
         Some(0)
     );
     assert_eq!(std::fs::read(&disk).unwrap(), [7; 4096]);
+}
+
+#[test]
+fn an_image_is_refused_in_a_pair_and_a_hostile_one_everywhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let firmware = power_off(directory);
+    let base = file(directory, "base.raw", vec![7; 1 << 20]);
+    // A description of the machine says paths from where it is.
+    let toml = format!("firmware = \"{firmware}\"\nserial = \"none\"\n");
+    let with = |disk: &str| file(directory, "VM.toml", format!("{toml}disk = \"{disk}\"\n"));
+    let output = lockstep(&["run", &with("base.raw,overlay=mine.qcow2")]);
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let image = directory.join("mine.qcow2");
+    assert!(image.exists() && std::fs::read(&base).unwrap() == vec![7; 1 << 20]);
+    let output = lockstep(&["run", &with("mine.qcow2")]);
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+
+    let sentence = complaint(&["run", &with("base.raw,overlay=VM.toml.qcow2,format=qcow2")]);
+    assert_contains(&sentence, &["base.raw", "does not begin as a qcow2 image"]);
+    let image_file = with("mine.qcow2");
+    let shared = pair_flags(directory);
+    let alone = flags(&["run", &image_file, "--name", "x"], &shared);
+    let sentence = complaint(&alone);
+    assert_contains(
+        &sentence,
+        &[
+            "mine.qcow2",
+            "can get one needs a raw disk",
+            "qemu-img convert -O raw",
+        ],
+    );
+
+    let mut hostile = std::fs::read(&image).unwrap();
+    let name = b"/etc/shadow";
+    let place = hostile.windows(8).position(|part| part == b"base.raw").unwrap();
+    hostile[place..place + name.len()].copy_from_slice(name);
+    hostile[16..20].copy_from_slice(&(name.len() as u32).to_be_bytes());
+    std::fs::write(&image, hostile).unwrap();
+    let sentence = complaint(&["run", &with("mine.qcow2")]);
+    assert_contains(
+        &sentence,
+        &["mine.qcow2", "backing file `/etc/shadow`", "another directory"],
+    );
+    assert!(!directory.join("mine.qcow2.lock").exists());
 }

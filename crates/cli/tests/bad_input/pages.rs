@@ -27,8 +27,9 @@ fn the_help_tells_defaults_under_headings_with_examples() {
         ("--serial", "stdio"),
         ("--timeout-ms", "500"),
         ("--on-panic", "keep"),
-        ("--firmware", "the OpenSBI of this host's distribution"),
-        ("--mac", "made from the VM's name"),
+        ("--firmware", "this host's OpenSBI"),
+        ("--mac", "from the VM's name"),
+        ("--cloud-init", "none"),
         ("--append", "empty"),
         ("--engine", "translator"),
     ] {

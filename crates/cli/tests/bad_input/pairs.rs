@@ -159,3 +159,29 @@ fn a_backup_with_a_smaller_disk_is_refused_on_both_sides() {
     assert_eq!(std::fs::read(&large).unwrap(), [1; 8192]);
     assert_eq!(std::fs::read(&small).unwrap(), [2; 4096]);
 }
+
+#[test]
+fn halves_whose_cloud_init_is_told_different_things_are_no_pair() {
+    let directory = tempfile::tempdir().unwrap();
+    let firmware = power_off(directory.path());
+    let ours = pair_flags(directory.path());
+    let here = file(directory.path(), "here", "#cloud-config\nhostname: here\n");
+    let there = file(directory.path(), "there", "#cloud-config\nhostname: there\n");
+    let backup = Backup::start(&flags(&["--firmware", &firmware, "--cloud-init", &here], &ours));
+    let first = [
+        "primary",
+        "--firmware",
+        &firmware,
+        "--serial",
+        "none",
+        "--cloud-init",
+        &there,
+        "--backup",
+        &backup.address,
+    ];
+    assert_contains(
+        &complaint(&flags(&first, &ours)),
+        &["a disk's serial differs", "cloud-init-"],
+    );
+    backup.says(&["a disk's serial differs"]);
+}

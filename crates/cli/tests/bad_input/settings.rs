@@ -89,8 +89,20 @@ fn values_out_of_range_are_refused() {
         &["unknown disk option `ro`", "readonly"],
     );
     assert_contains(
-        &refused(&run(&["--disk", "x,format=qcow2"])),
-        &["qcow2", "qemu-img convert"],
+        &refused(&run(&["--disk", "x,format=vmdk"])),
+        &["vmdk", "qemu-img convert"],
+    );
+    assert_contains(
+        &refused(&run(&["--disk", "x.qcow2,overlay=y"])),
+        &["overlay `y`", "must end in `.qcow2`"],
+    );
+    assert_contains(
+        &refused(&run(&["--disk", "x.qcow2,overlay=y.qcow2,readonly"])),
+        &["leave out `readonly`"],
+    );
+    assert_contains(
+        &refused(&run(&["--cloud-init", "user-data,"])),
+        &["names no files for cloud-init", "USER-DATA,META-DATA"],
     );
     assert_contains(&refused(&run(&["--zeal", "x"])), &["`x` is not a whole number"]);
     for (flag, value, part) in [

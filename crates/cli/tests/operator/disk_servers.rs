@@ -1,5 +1,5 @@
-//! VMs whose disk and whose arbiter are at a disk server: it is killed while they run, a half dies, and a half
-//! that stood still may not come back. All processes of VMs are in the sandbox.
+//! VMs whose disk and whose arbiter are at a disk server: it is killed while they run, a half dies, and a
+//! half that stood still may not come back. All processes of VMs are in the sandbox.
 
 use std::net::TcpListener;
 
@@ -20,7 +20,10 @@ impl Stored {
         drop(probe);
         let mut site = Site::new();
         site.arbiter = format!("lockstep://{listen},key={}", site.path("key").display());
-        std::fs::File::create(site.path("vda")).unwrap().set_len(1 << 20).unwrap();
+        std::fs::File::create(site.path("vda"))
+            .unwrap()
+            .set_len(1 << 20)
+            .unwrap();
         let text = format!(
             "listen = '{listen}'\nkey = 'key'\nstate = 'state'\n\
              [[export]]\nname = 'shop/vda'\nvm = 'vm'\npath = 'vda'\n"
@@ -47,7 +50,10 @@ impl Stored {
         let stdout = server.child.stdout.take().unwrap();
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).unwrap();
-        assert!(line.starts_with("lockstep: offers 1 disk to Lockstep at"), "{line}");
+        assert!(
+            line.starts_with("lockstep: offers 1 disk to Lockstep at"),
+            "{line}"
+        );
         self.server = Some(server);
     }
 

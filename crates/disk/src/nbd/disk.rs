@@ -235,6 +235,10 @@ impl Keeper for NbdDisk {
         true
     }
 
+    fn release(&self) {
+        self.remote.close();
+    }
+
     fn stand_by(&self, next: &Holder) {
         let mut inside = self.remote.inside();
         inside.watch(next);

@@ -59,10 +59,10 @@ fn child_that_is_a_replica() {
         spec.name = VmName::new(&name).unwrap();
     }
     if let Some(disk) = std::env::var_os(DISK) {
-        spec.disks[0].path = disk.into();
+        spec.disks[0].file.path = disk.into();
     }
     if let Some(disk) = std::env::var_os(COPY) {
-        spec.disks[0].path = disk.into();
+        spec.disks[0].file.path = disk.into();
         spec.disks[0].read_only = true;
     }
     let pair = PairSpec {

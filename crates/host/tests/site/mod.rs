@@ -11,7 +11,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use console::ConsoleSpec;
-use host::{Alone, DiskSpec, FirmwareSpec, NetSpec, VmSpec};
+use host::{Alone, DiskFile, DiskSpec, FirmwareSpec, NetSpec, VmSpec};
 use ports::{Endpoint, PortSpec};
 use replica::VmName;
 
@@ -55,11 +55,12 @@ pub fn vm(dir: &Path, who: &str) -> VmSpec {
         initrd: None,
         append: String::new(),
         disks: vec![DiskSpec {
-            path: dir.join("disk"),
+            file: DiskFile::at(dir.join("disk")),
             read_only: false,
             serial: String::new(),
         }],
         disk_security: host::DiskSecurity::Unsaid,
+        cloud_init: None,
         nets: vec![NetSpec {
             mac: None,
             port: PortSpec::Gateway {

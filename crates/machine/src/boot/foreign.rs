@@ -59,7 +59,7 @@ const MARKS: [(usize, &[u8], &str); 21] = [
     (
         0,
         b"QFI\xfb",
-        "a disk in the format qcow2; convert it with `qemu-img convert -O raw` and give it as a disk",
+        "a disk in the format qcow2; give it as one, and U-Boot as the kernel to boot from it",
     ),
     (
         0x200,
