@@ -89,7 +89,7 @@ impl fmt::Display for Refusal {
                 let when = if *connected {
                     ""
                 } else {
-                    " until a moment ago, and may come back"
+                    " until a moment ago, and may come back; try again in ten seconds"
                 };
                 write!(f, "another process uses the disks in epoch {epoch}{when}")
             }

@@ -84,6 +84,7 @@ fn a_manual_page_has_its_sections_in_the_usual_order() {
         "ENVIRONMENT",
         "VM.TOML",
         "ARBITERS",
+        "DISKS.TOML",
         "FILES",
         "EXAMPLES",
         "SEE ALSO",

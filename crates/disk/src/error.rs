@@ -21,6 +21,14 @@ pub enum DiskError {
     /// The place of the disk makes no sense.
     #[error(transparent)]
     Place(#[from] PlaceError),
+    /// Something was said of the disk that can only be said of a file.
+    #[error(
+        "the disk {path} is at a server, where it has no format, overlay or backing file; leave these out"
+    )]
+    NoFile {
+        /// Place of the disk.
+        path: PathBuf,
+    },
     /// The server of the disk does not answer, or does not offer it.
     #[error("cannot use the disk {path}; look whether its server runs and offers it")]
     Server {

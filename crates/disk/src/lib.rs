@@ -86,6 +86,14 @@ impl Disk {
         serial: &str,
     ) -> Result<Disk, DiskError> {
         if let Some(place) = file.place()? {
+            if file.overlay.is_some()
+                || file.backing.is_some()
+                || file.format.is_some_and(|f| f != Format::Raw)
+            {
+                return Err(DiskError::NoFile {
+                    path: file.path.clone(),
+                });
+            }
             return Disk::open_nbd(place, of, access, read_only, serial);
         }
         let path = file.written();

@@ -50,6 +50,17 @@ impl NbdDisk {
             owner: 0,
         };
         let shape = way.look(&nobody).map_err(io::Error::other)?;
+        let lacks = |flag| !read_only && !shape.flags.contains(flag);
+        if lacks(TransmissionFlags::SEND_FLUSH) {
+            return Err(io::Error::other(
+                "the server cannot make writes durable: it offers no flush",
+            ));
+        }
+        if !read_only && shape.answer.is_none() && shape.flags.contains(TransmissionFlags::READ_ONLY) {
+            return Err(io::Error::other(
+                "the server lets nobody write to it; say `readonly`",
+            ));
+        }
         if u64::from(shape.block_min) > SECTOR_LEN {
             let min = shape.block_min;
             return Err(io::Error::other(format!(
@@ -102,9 +113,7 @@ impl Backend for NbdDisk {
         if let Some(loss) = &self.remote.inside().loss {
             return Err(io::Error::other(loss.clone()));
         }
-        if self.remote.shape.flags.contains(TransmissionFlags::SEND_FLUSH) {
-            self.remote.ask(Operation::Flush, 0, 0, &[])?;
-        }
+        self.remote.ask(Operation::Flush, 0, 0, &[])?;
         match &self.remote.inside().loss {
             Some(loss) => Err(io::Error::other(loss.clone())),
             None => Ok(()),
@@ -158,6 +167,8 @@ impl Backend for NbdDisk {
     }
 
     fn attendant(&self) -> Option<Attendant> {
+        // From here on nobody else makes connections.
+        self.remote.inside().attended = true;
         let remote = Arc::clone(&self.remote);
         Some(Box::new(move || remote.attend()))
     }

@@ -110,7 +110,10 @@ impl Line {
 
     /// Says that no further request will come.
     pub fn say_goodbye(&self) {
-        let mut head = guard(&self.sending);
+        // Who sends at this moment may be held up by the server, and nobody waits for a goodbye.
+        let Ok(mut head) = self.sending.try_lock() else {
+            return;
+        };
         head.clear();
         Client::goodbye(&mut head);
         // A server that does not hear it waits a little for this process to come back.

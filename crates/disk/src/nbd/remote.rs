@@ -44,7 +44,10 @@ impl Remote {
             name: way.place.to_string().into(),
             way,
             shape,
-            inside: Mutex::default(),
+            inside: Mutex::new(Standing {
+                answer: shape.answer,
+                ..Standing::default()
+            }),
             changed: Condvar::new(),
         }
     }
@@ -55,19 +58,18 @@ impl Remote {
 
     /// Says how this process shows itself on its next connection.
     fn want(&self, inside: &mut Standing) -> Want {
+        // Also a connection of nobody has a number: whoever is to be shown meanwhile is not taken for nobody.
+        inside.session += 1;
         let ask = match (&inside.holder, inside.mode) {
-            (Some(holder), Some(mode)) => {
-                inside.session += 1;
-                Some(Ask {
-                    vm: holder.vm.to_string(),
-                    token: Token {
-                        epoch: holder.epoch.0,
-                        owner: holder.owner,
-                        session: inside.session,
-                    },
-                    mode,
-                })
-            }
+            (Some(holder), Some(mode)) => Some(Ask {
+                vm: holder.vm.to_string(),
+                token: Token {
+                    epoch: holder.epoch.0,
+                    owner: holder.owner,
+                    session: inside.session,
+                },
+                mode,
+            }),
             _ => None,
         };
         Want {
@@ -78,7 +80,10 @@ impl Remote {
 
     /// Makes a connection as whoever this process is now. What is wrong is noted inside.
     fn connect(&self) -> bool {
-        let want = self.want(&mut self.inside());
+        let mut inside = self.inside();
+        let want = self.want(&mut inside);
+        let session = inside.session;
+        drop(inside);
         let ask = want.ask.clone();
         let mut answer = None;
         let mut begun = |stream: &TcpStream| self.inside().calling = stream.try_clone().ok();
@@ -87,6 +92,12 @@ impl Remote {
         let mut inside = self.inside();
         inside.calling = None;
         let done = match made {
+            // Somebody else is to be shown to the server by now, or nobody any more.
+            Ok((line, ..)) if inside.closed || inside.session != session => {
+                line.close();
+                false
+            }
+            Err(_) if inside.session != session => false,
             Ok((line, replies, shape)) => inside.entered(ask.as_ref(), &line, replies, shape),
             Err(error) => {
                 inside.refused(ask.as_ref(), answer, &error);
@@ -102,8 +113,9 @@ impl Remote {
         let mut pause = NBD_RETRY_MIN;
         loop {
             let mut inside = self.inside();
-            inside.attended = true;
             if inside.closed || inside.lost.is_some() {
+                inside.cut();
+                self.changed.notify_all();
                 return;
             }
             let replies = inside.unread.take();
@@ -125,16 +137,15 @@ impl Remote {
             let mut inside = self.inside();
             match next {
                 Ok((cookie, outcome)) => {
-                    inside.asked.remove(&cookie);
+                    // Counted with the answer, before a loss behind it can be judged.
+                    let changed = inside.asked.remove(&cookie) == Some(true) && outcome.is_ok();
+                    inside.changes += u64::from(changed);
                     inside.answered.insert(cookie, Some(outcome));
                 }
                 Err(error) => {
                     inside.line = None;
                     inside.trouble = Some(os::error::chain(&error));
-                    let cut = std::mem::take(&mut inside.asked);
-                    inside
-                        .answered
-                        .extend(cut.into_keys().map(|cookie| (cookie, None)));
+                    inside.cut();
                 }
             }
             self.changed.notify_all();
@@ -177,9 +188,8 @@ impl Remote {
                 continue;
             };
             let data = outcome.map_err(|(code, text)| error_of(code, &text))?;
-            match operation {
-                Operation::Flush => inside.settled = inside.settled.max(before),
-                _ => inside.changes += u64::from(changes),
+            if operation == Operation::Flush {
+                inside.settled = inside.settled.max(before);
             }
             return Ok(data);
         }
@@ -198,11 +208,6 @@ impl Remote {
                 lost.error(&self.name),
             ));
         }
-        if changes && inside.loss.is_some() {
-            // The guest is not told of more that is safe on a disk that has forgotten something.
-            let loss = inside.loss.clone().unwrap_or_default();
-            return Err(io::Error::other(loss));
-        }
         let Some(line) = inside.line.clone() else {
             let why = inside
                 .trouble
@@ -212,7 +217,7 @@ impl Remote {
         };
         inside.cookie += 1;
         let cookie = inside.cookie;
-        inside.asked.insert(cookie, ());
+        inside.asked.insert(cookie, changes);
         Ok((line, cookie, inside.changes))
     }
 
@@ -279,11 +284,12 @@ impl Remote {
     pub fn close(&self) {
         let mut inside = self.inside();
         inside.closed = true;
-        if let Some(line) = &inside.line {
+        let line = inside.line.clone();
+        drop(inside);
+        if let Some(line) = line {
             line.say_goodbye();
         }
-        inside.hang_up();
-        drop(inside);
+        self.inside().hang_up();
         self.changed.notify_all();
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use block::control::WANT_NBD;
 use link::{LinkError, Security, Tunnel};
@@ -50,6 +51,18 @@ impl Socket {
         tunnel.stream().set_read_timeout(None)?;
         (&tunnel).write_all(&[WANT_NBD])?;
         Ok(Socket::Tunnel(tunnel))
+    }
+
+    /// Says how long a read may wait.
+    ///
+    /// # Errors
+    /// As the kernel gives them.
+    pub fn set_patience(&self, patience: Duration) -> io::Result<()> {
+        let stream = match self {
+            Socket::Plain(stream) => stream,
+            Socket::Tunnel(tunnel) => tunnel.stream(),
+        };
+        stream.set_read_timeout(Some(patience))
     }
 
     /// Ends the connection; whoever reads or writes comes back.

@@ -35,7 +35,7 @@ pub(super) struct Standing {
     pub wanted: Option<(Holder, Mode)>,
     /// Has the server admitted this process as that one?
     pub shown: bool,
-    /// Counts the connections of this process that write.
+    /// Counts the connections of this process, and each change of what it is to the server.
     pub session: u64,
     pub line: Option<Arc<Line>>,
     /// The replies of a line that nobody reads yet.
@@ -52,8 +52,8 @@ pub(super) struct Standing {
     pub answer: Option<Answer>,
     /// Requests that are answered, by their names; those that were cut off have no outcome.
     pub answered: BTreeMap<u64, Option<Outcome>>,
-    /// Requests that are at the server.
-    pub asked: BTreeMap<u64, ()>,
+    /// Requests that are at the server, and whether each changes the disk.
+    pub asked: BTreeMap<u64, bool>,
     pub cookie: u64,
     /// Changes that were answered, counted.
     pub changes: u64,
@@ -66,9 +66,8 @@ pub(super) struct Standing {
 impl Standing {
     /// Notes that the server has admitted this process; whether the connection is to be used.
     pub fn entered(&mut self, ask: Option<&Ask>, line: &Arc<Line>, replies: Replies, shape: Shape) -> bool {
-        // Somebody else is to be shown to the server, or nobody any more.
-        let stale = ask.is_some_and(|ask| ask.token.session != self.session);
-        if self.closed || stale {
+        if ask.is_some() && self.answer.is_some() && shape.answer.is_none() {
+            self.trouble = Some("the server at this address knows no epochs any more".into());
             line.close();
             return false;
         }
@@ -92,9 +91,18 @@ impl Standing {
         }
         self.trouble = None;
         self.shown = true;
+        // What was asked on a line that nobody reads is asked again.
+        self.cut();
         self.line = Some(Arc::clone(line));
         self.unread = Some(replies);
         true
+    }
+
+    /// Notes that no answer comes to what was asked.
+    pub fn cut(&mut self) {
+        let asked = std::mem::take(&mut self.asked);
+        self.answered
+            .extend(asked.into_keys().map(|cookie| (cookie, None)));
     }
 
     /// Ends the connection that there is, or is being made.
@@ -122,9 +130,12 @@ impl Standing {
         else {
             return;
         };
+        if self.answer.is_some_and(|before| before.server != answer.server) {
+            self.trouble = Some("another disk server is at this address".into());
+            return;
+        }
         let other = ![0, ask.token.owner].contains(&answer.owner) && answer.epoch >= ask.token.epoch;
-        let stale = ask.token.session != self.session;
-        if ask.mode == Mode::Write && other && !stale {
+        if ask.mode == Mode::Write && other {
             self.lost = Some(Lost {
                 vm: ask.vm.clone(),
                 ours: ask.token.epoch,

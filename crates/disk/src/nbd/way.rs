@@ -10,6 +10,7 @@ use replica::VmName;
 use super::line::{Line, LineError};
 use super::place::NbdPlace;
 use super::socket::Socket;
+use crate::limits::NBD_HANDSHAKE_PATIENCE;
 use crate::lock::Holder;
 
 /// Whose a disk is.
@@ -77,6 +78,7 @@ impl Way {
             ask: Some(ask),
         };
         let socket = self.call(&mut |_| {})?;
+        socket.set_patience(NBD_HANDSHAKE_PATIENCE)?;
         let (line, _, shape) = Line::enter(socket, want, &mut None)?;
         line.say_goodbye();
         line.close();
