@@ -117,6 +117,7 @@ fn help_of(page: &str) -> Vec<&str> {
     // A command may have a hyphen itself.
     match page {
         "lockstep-move-backup" => vec!["move-backup", "-h"],
+        "lockstep-disk-server" => vec!["disk-server", "-h"],
         _ => page.split('-').skip(1).chain(["-h"]).collect(),
     }
 }

@@ -8,8 +8,9 @@ use clap::Args;
 pub struct DiskServerArgs {
     /// What is offered and where, in TOML
     ///
-    /// `nbd` is the address or `unix:SOCKET` where it listens, `state` the directory of its own state, and
-    /// each `[[export]]` has a `name`, the `vm` whose disk it is, and the `path` of a file or block device;
+    /// `listen` is the address where it listens for VMs, with `key` or `insecure = true`, and `nbd` the
+    /// address or `unix:SOCKET` for NBD programs; `state` is the directory of its own state. Each
+    /// `[[export]]` has a `name`, the `vm` whose disk it is, and the `path` of a file or block device;
     /// `read_only` and `description` may be added.
     #[arg(value_name = "CONFIG")]
     pub config: PathBuf,
